@@ -1,0 +1,90 @@
+# Everything a developer does here, from a fresh clone: `make run-dev` runs it, `make check` tests it.
+# All tools live in .venv; the first target that needs it makes it. Needs Python >= 3.11 and make.
+
+PYTHON ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+APP    := $(BIN)/payment-manager
+SERVER_TESTS := integration or e2e
+SLOW_TESTS   := $(SERVER_TESTS) or benchmark or chaos
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+           --generate-hashes --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+##@ Run
+.PHONY: run-dev run-api demo
+run-dev: $(READY) ## Run all on this machine: API, embedded PostgreSQL, simulated provider
+	@exec $(APP) dev
+run-api: $(READY) ## Run the API service alone, as the settings say
+	@exec $(APP) api
+demo: $(READY) ## Tell the life of one order and one dispute to the running service
+	@$(APP) demo
+
+##@ Check
+.PHONY: check test integration-test lint format benchmark
+check: lint test integration-test ## All that must pass before a change goes in (what CI runs)
+test: $(READY) ## Fast tests: no server needed
+	$(BIN)/pytest -q -m "not ($(SLOW_TESTS))"
+integration-test: $(READY) ## Tests on real servers, and of the whole service
+	$(BIN)/pytest -q -m "$(SERVER_TESTS)"
+lint: $(READY) ## Style, types, and the rules between packages
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+format: $(READY) ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+benchmark: $(READY) ## Measure the service over HTTP; writes docs/benchmarks.md
+	$(APP) benchmark
+
+##@ Data
+.PHONY: migrate seed-db clean-db print-db-size verify
+migrate: $(READY) ## Write the next migration: make migrate name=add_something
+	@[ -n "$(name)" ] || { echo "say what it does: make migrate name=add_something" >&2; exit 2; }
+	$(APP) migrate --name "$(name)"
+seed-db: $(READY) ## Fill the database with a believable history
+	$(APP) seed-db
+clean-db: $(READY) ## Empty the database
+	$(APP) clean-db
+print-db-size: $(READY) ## Rows and bytes of each table
+	$(APP) print-db-size
+verify: $(READY) ## Prove that every row equals the fold of its events
+	$(APP) verify
+
+##@ Set-up
+.PHONY: install lock help
+install: $(READY) ## Make .venv with everything that is locked in requirements/
+lock: $(READY) ## Resolve the dependencies of pyproject.toml again; upgrade=1 takes newer versions
+	$(COMPILE) $(if $(upgrade),--upgrade) --output-file requirements/runtime.txt
+	$(COMPILE) $(if $(upgrade),--upgrade) --group dev --output-file requirements/dev.txt
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	      /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# pip brings uv by the hash in the lock; uv brings the rest. The package itself is installed last and
+# editable, by the build backend that is locked too: nothing comes in unlocked.
+$(READY): requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what requirements/dev.txt locks into $(VENV)"
+	@awk '/^[^ #]/ { wanted = /^uv==/ } wanted' requirements/dev.txt > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	    --requirement $(VENV)/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	        echo "$$python has no venv module, passing over it (on Debian: apt install python3-venv)" >&2; \
+	        continue; \
+	    fi; \
+	    echo "Making $(VENV) with $$("$$python" --version)"; \
+	    "$$python" -m venv $(VENV) && exit 0; \
+	done; \
+	echo "No usable Python >= 3.11 found; name one: make install PYTHON=/path/to/python3" >&2; exit 1
