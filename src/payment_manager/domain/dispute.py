@@ -198,7 +198,6 @@ class NoticeTaken:
 @dataclass(frozen=True, slots=True)
 class NoticeRejected:
     notice: ChargebackNotice
-    standing: str
     parked_at: datetime | None
     at: datetime
 
@@ -278,7 +277,7 @@ def _take(command: TakeNotice, dispute: Dispute | None) -> Sequence[Event]:
     if dispute is None:
         return [NoticeTaken(notice, Outcome.APPLIED, parked_at, at)]
     if _contradicts(notice.decision, dispute.decision):
-        return [NoticeRejected(notice, dispute.status, parked_at, at)]
+        return [NoticeRejected(notice, parked_at, at)]
     after = _merge(dispute, notice)
     news = notice.precedence > dispute.latest or (after.opened_at, after.evidence_due_at) != (
         dispute.opened_at,

@@ -163,7 +163,6 @@ class SnapshotTaken:
 @dataclass(frozen=True, slots=True)
 class SnapshotRejected:
     snapshot: OrderSnapshot
-    standing: str
     at: datetime
 
 
@@ -253,7 +252,7 @@ def _take(snapshot: OrderSnapshot, order: Order | None, at: datetime) -> Event:
     if order is None:
         return SnapshotTaken(snapshot, Outcome.APPLIED, at)
     if order.status.is_final and snapshot.status.is_final and snapshot.status is not order.status:
-        return SnapshotRejected(snapshot, order.status, at)
+        return SnapshotRejected(snapshot, at)
     after = _merge(order, snapshot)
     news = snapshot.precedence > order.latest or after.amount != order.amount
     return SnapshotTaken(snapshot, Outcome.APPLIED if news else Outcome.STALE, at)
