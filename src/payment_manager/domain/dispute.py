@@ -1,11 +1,14 @@
-"""Disputes: our case about the chargeback of one order, from the provider's notice to the last decision.
+"""Disputes: our case about one order's chargeback, from the provider's notice to the last decision.
 
-How to think about it: two hands write a dispute and neither overwrites the other. The provider's notices (opened,
-updated, closed) are snapshots under the same rule as an order's: each field belongs to the highest notice that carries
-it. The operator's work (evidence, submission) is progress of its own. The status that people see is the provider's
-decision where there is one, else the operator's progress.
+How to think about it: two hands write a dispute and neither overwrites the other. The provider's
+notices (opened, updated, closed) are snapshots under the same rule as an order's: each field
+belongs to the highest notice that carries it. The operator's work (evidence, submission) is
+progress of its own. The status that people see is the provider's decision where there is one, else
+the operator's progress.
 
-    open ─► under_review ─► submitted ─► won | lost | closed | canceled     a decision may come from any of the first three
+    open ─► under_review ─► submitted ─► won | lost | canceled | closed
+
+A decision may come from any of the first three; a plain `closed` still gives way to the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +60,10 @@ _RANK = {NoticeStatus.OPENED: 0, NoticeStatus.UPDATED: 1, NoticeStatus.CLOSED: 2
 
 @dataclass(frozen=True, slots=True)
 class ChargebackNotice:
-    """A chargeback as the provider saw it at `occurred_at`. `decision` is given exactly for a closing notice."""
+    """A chargeback as the provider saw it at `occurred_at`.
+
+    `decision` is given exactly for a closing notice; a plain one's is `DisputeStatus.CLOSED`.
+    """
 
     provider_event_id: str
     order_id: str
@@ -95,7 +101,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One attempt to send the representment. `file_ids` and `fields` are what was sent, whatever changes later."""
+    """One attempt to send the representment.
+
+    `file_ids` and `fields` are what was sent, whatever changes later.
+    """
 
     key: str
     file_ids: tuple[str, ...]
@@ -145,7 +154,7 @@ class Dispute:
         return next((attempt for attempt in self.submissions if attempt.key == key), None)
 
 
-# ── Commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Commands ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +193,7 @@ class RecordSubmissionAnswer:
 Command = TakeNotice | ReplaceEvidence | RequestSubmission | RecordSubmissionAnswer
 
 
-# ── Events ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Events ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +252,7 @@ Event = (
 )
 
 
-# ── Decide and evolve ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── Decide and evolve ─────────────────────────────────────────────────────────────────────────────
 
 
 def decide(command: Command, dispute: Dispute | None) -> Sequence[Event] | Rejection:
@@ -286,8 +295,9 @@ def _take(command: TakeNotice, dispute: Dispute | None) -> Sequence[Event]:
     taken = NoticeTaken(notice, Outcome.APPLIED if news else Outcome.STALE, parked_at, at)
     pending = dispute.pending_submission
     if after.decision is not None and pending is not None:
-        # Decided while the provider's answer is unknown: nobody asks again, so the attempt must end here.
-        return [taken, SubmissionFailed(pending.key, f"the dispute was decided: {after.decision}", at)]
+        # Nobody asks the provider again, so the attempt must end here. The text doesn't name the
+        # decision: a plain `closed` may still be replaced, and arrival must not show in the state.
+        return [taken, SubmissionFailed(pending.key, "the dispute was decided meanwhile", at)]
     return [taken]
 
 
@@ -297,9 +307,7 @@ def _contradicts(claimed: DisputeStatus | None, standing: DisputeStatus | None) 
     return claimed not in plain and standing not in plain and claimed is not standing
 
 
-def _replace_evidence(
-    command: ReplaceEvidence, dispute: Dispute
-) -> Sequence[Event] | Rejection:
+def _replace_evidence(command: ReplaceEvidence, dispute: Dispute) -> Sequence[Event] | Rejection:
     evidence = dispute.evidence
     if dispute.pending_submission is not None:
         return rejections.SubmissionInProgress()
@@ -323,13 +331,15 @@ def _request_submission(
     if not evidence.files:
         return rejections.FileMissing()
     file_ids = tuple(file.file_id for file in evidence.files)
-    return [
-        SubmissionRequested(command.key, file_ids, evidence.fields, command.actor, command.at)
-    ]
+    return [SubmissionRequested(command.key, file_ids, evidence.fields, command.actor, command.at)]
 
 
 def evolve(dispute: Dispute | None, event: Event) -> Dispute:
-    """The dispute after the event. The first event of a dispute is always a notice that was taken."""
+    """The dispute after the event.
+
+    The first event of a dispute is always a notice that was taken; for another `ValueError` is
+    raised, since such a log is damaged.
+    """
     if dispute is None:
         if not isinstance(event, NoticeTaken):
             raise ValueError(f"a dispute's log can't begin with {type(event).__name__}")
@@ -386,7 +396,10 @@ def _first(notice: ChargebackNotice) -> Dispute:
 
 
 def _merge(dispute: Dispute, notice: ChargebackNotice) -> Dispute:
-    """Each field from the highest notice that carries it; a stale one may still move a field's provenance."""
+    """Each field from the highest notice that carries it.
+
+    A stale one may still move a field's provenance: the same value, from a higher notice.
+    """
     precedence = notice.precedence
     merged = dispute
     if notice.status is NoticeStatus.OPENED and _higher(precedence, dispute.opened_from):
@@ -394,7 +407,7 @@ def _merge(dispute: Dispute, notice: ChargebackNotice) -> Dispute:
     if notice.evidence_due_at is not None and _higher(precedence, dispute.due_from):
         merged = replace(merged, evidence_due_at=notice.evidence_due_at, due_from=precedence)
     if precedence > dispute.latest:
-        # A closing notice is above every other kind, so a decision is only ever replaced by a higher one.
+        # A closing notice is above all others, so only a higher decision replaces a decision.
         merged = replace(
             merged,
             reason=notice.reason,

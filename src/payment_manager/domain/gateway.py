@@ -1,9 +1,9 @@
 """What a payment provider is asked, and what it can answer.
 
-How to think about it: a question may be asked many times, an effect may happen once. So each question carries a key
-that is the same every time it is asked, and each answer is one of three: `Done` (it happened), `Refused` (it did not
-and will not), `Unknown` (nobody can say yet: ask again with the same key). An answer that is late, broken or makes no
-sense is `Unknown`, never a guess.
+How to think about it: a question may be asked many times, an effect may happen once. So each
+question carries a key that is the same every time it is asked, and each answer is one of three:
+`Done` (it happened), `Refused` (it did not and will not), `Unknown` (nobody can say yet: ask again
+with the same key). An answer that is late, broken or makes no sense is `Unknown`, never a guess.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It did not happen and asking again would not change that. `reference` where the provider gave one."""
+    """It did not happen and asking again would not change that.
+
+    `reference` where the provider gave one.
+    """
 
     error: str
     reference: str | None = None
@@ -48,7 +51,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody can say whether it happened. `reason` is for people: a time-out, a broken connection, a 5xx."""
+    """Nobody can say whether it happened.
+
+    `reason` is for people: a time-out, a broken connection, a 5xx.
+    """
 
     reason: str
 

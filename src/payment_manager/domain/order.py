@@ -1,8 +1,9 @@
 """Payment orders: what the provider tells us about a payment, and what an operator may do with it.
 
-How to think about it: a webhook is a snapshot that may arrive late, twice or out of order. Each field of an order
-belongs to the highest snapshot that carries it (`Precedence`), so any order of arrival ends in the same row. Holds and
-captures are the operator's: they never touch what the provider said, and the provider never touches them.
+How to think about it: a webhook is a snapshot that may arrive late, twice or out of order. Each
+field of an order belongs to the highest snapshot that carries it (`Precedence`), so any order of
+arrival ends in the same row. Holds and captures are the operator's: they never touch what the
+provider said, and the provider never touches them.
 
     created ─► updated* ─► success | failed      each step may be skipped; the last two are final
 """
@@ -47,7 +48,10 @@ class AttemptStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderSnapshot:
-    """An order as the provider saw it at `updated_at`. `payload` is the webhook as received, kept whole."""
+    """An order as the provider saw it at `updated_at`.
+
+    `payload` is the webhook as received, kept whole.
+    """
 
     provider_event_id: str
     order_id: str
@@ -101,14 +105,14 @@ class Order:
 
     @property
     def capture(self) -> Capture | None:
-        """The newest attempt: after a success none is allowed, so a success is always the newest."""
+        """The newest attempt. After a success no other begins, so a success is always this."""
         return self.captures[-1] if self.captures else None
 
     def capture_with(self, key: str) -> Capture | None:
         return next((capture for capture in self.captures if capture.key == key), None)
 
 
-# ── Commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Commands ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ class RecordCaptureAnswer:
 Command = TakeSnapshot | SetHold | ClearHold | RequestCapture | RecordCaptureAnswer
 
 
-# ── Events ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Events ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +217,7 @@ Event = (
 )
 
 
-# ── Decide and evolve ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── Decide and evolve ─────────────────────────────────────────────────────────────────────────────
 
 
 def decide(command: Command, order: Order | None) -> Sequence[Event] | Rejection:
@@ -284,7 +288,11 @@ def _request_capture(command: RequestCapture, order: Order) -> Sequence[Event] |
 
 
 def evolve(order: Order | None, event: Event) -> Order:
-    """The order after the event. The first event of an order is always a snapshot that was taken."""
+    """The order after the event.
+
+    The first event of an order is always a snapshot that was taken; for another `ValueError` is
+    raised, since such a log is damaged.
+    """
     if order is None:
         if not isinstance(event, SnapshotTaken):
             raise ValueError(f"an order's log can't begin with {type(event).__name__}")
@@ -306,7 +314,10 @@ def evolve(order: Order | None, event: Event) -> Order:
                 order,
                 key,
                 lambda capture: replace(
-                    capture, status=AttemptStatus.SUCCESS, provider_tx_id=provider_tx_id, captured_at=at
+                    capture,
+                    status=AttemptStatus.SUCCESS,
+                    provider_tx_id=provider_tx_id,
+                    captured_at=at,
                 ),
             )
         case CaptureFailed(key, provider_tx_id, error):
@@ -335,7 +346,10 @@ def _first(snapshot: OrderSnapshot) -> Order:
 
 
 def _merge(order: Order, snapshot: OrderSnapshot) -> Order:
-    """Each field from the highest snapshot that carries it; a stale one still moves the amount's provenance."""
+    """Each field from the highest snapshot that carries it.
+
+    A stale one may still move the amount's provenance: the same amount, from a higher snapshot.
+    """
     precedence = snapshot.precedence
     brings_amount = snapshot.amount is not None and (
         order.amount_from is None or precedence > order.amount_from

@@ -1,14 +1,14 @@
 """Why a command is refused.
 
-How to think about it: a refusal is a value that `decide` returns, not an accident. The tree says what kind of refusal
-it is, so that an edge needs one line a branch to answer it (no HTTP numbers here), and `code` is the name that other
-programs match on.
+How to think about it: a refusal is a value that `decide` returns, not an accident. The tree says
+what kind of refusal it is, so that an edge needs one line a branch to answer it (no HTTP numbers
+here), and `code` is the name that other programs match on.
 
     Rejection
     ├── NotThere               OrderUnknown, DisputeUnknown
     ├── StateForbids           what was asked is well formed, but not now
     │   ├── OrderOnHold, OrderFinal, AlreadyCaptured, CaptureInProgress
-    │   └── DisputeStatusForbids
+    │   └── DisputeStatusForbids, SubmissionInProgress
     ├── RequestContradicts     what was asked contradicts what is known, and always will
     │   ├── KeyReused, AmountTooLarge, CurrencyDiffers
     │   └── EvidenceMissing, FileMissing
@@ -175,4 +175,4 @@ class DecisionContradicts(Rejection):
 
     @property
     def detail(self) -> str:
-        return f"The decision {self.claimed!r} contradicts {self.standing!r}, which was taken first."
+        return f"The decision {self.claimed!r} contradicts {self.standing!r}, which came first."
