@@ -1,0 +1,284 @@
+"""Every Protocol that the outside must satisfy, on one page, with the values that cross it.
+
+How to think about it: the application puts steps in sequence and decides nothing; what it needs of a database, a provider
+or a clock stands here as a promise. An adapter keeps the promise or raises one of the two errors below; a driver's own
+error never comes through.
+
+    PortError
+    ├── Unavailable     passing: a connection, a failover, a deadlock, a time-out. The same call may go through later
+    └── WriteRefused    lasting: the database will never take this write, whoever asks and how often
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, NamedTuple, Protocol, TypeVar
+from uuid import UUID
+
+from payment_manager.domain import dispute, order
+from payment_manager.domain.dispute import ChargebackNotice, Dispute
+from payment_manager.domain.gateway import Answer, CaptureQuestion, RepresentmentQuestion
+from payment_manager.domain.order import Order
+
+State = TypeVar("State", Order, Dispute)
+
+
+class PortError(Exception):
+    """Something outside did not do what was asked; nothing of it was done, or all of it (see `Unavailable`)."""
+
+
+class Unavailable(PortError):
+    """Passing trouble. Raised by a commit, it leaves open whether the commit happened; known ids make asking again safe."""
+
+
+class WriteRefused(PortError):
+    """Lasting trouble with what was written."""
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The time in UTC, with an offset, in microseconds."""
+        ...
+
+
+class EventIds(Protocol):
+    def next(self) -> UUID:
+        """A UUIDv7, greater than all that this process was given before."""
+        ...
+
+
+# ── The write side ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Space(StrEnum):
+    """Orders and disputes are two spaces of webhook ids."""
+
+    ORDER = "order"
+    DISPUTE = "dispute"
+
+
+class WebhookId(NamedTuple):
+    space: Space
+    order_id: str
+    provider_event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A webhook that was taken before. `rejected_over`: the status that it contradicted, if it was rejected."""
+
+    content_hash: bytes
+    rejected_over: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A notice that waits for its order, with what its event will need."""
+
+    notice: ChargebackNotice
+    content_hash: bytes
+    parked_at: datetime
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream(Generic[State]):
+    """An aggregate with the bookkeeping of its log: `sequence` is its last event's."""
+
+    state: State
+    sequence: int
+    first_event_at: datetime
+    last_event_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event with its place in the log. `stream` is the order's or the dispute's id, as text."""
+
+    event_id: UUID
+    space: Space
+    stream: str
+    sequence: int
+    event: order.Event | dispute.Event
+    created_at: datetime
+    correlation_id: str
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What is stored about some orders: each aggregate whole, keyed by `order_id` (a dispute by its order's)."""
+
+    orders: dict[str, Stream[Order]] = field(default_factory=dict)
+    disputes: dict[str, Stream[Dispute]] = field(default_factory=dict)
+    known: dict[WebhookId, Known] = field(default_factory=dict)
+    parked: dict[str, list[Parked]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A question put to the provider under the caller's key, and when it may be put again."""
+
+    space: Space
+    order_id: str
+    key: str
+    correlation_id: str
+    next_attempt_at: datetime
+    asked: int = 0
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a transaction writes.
+
+    `requested` and `settled` name attempts whose parameters and answers stand in the saved states; `evidence` names the
+    orders whose dispute has new evidence; `unparked` the orders whose parked notices were applied.
+    """
+
+    orders: dict[str, Stream[Order]] = field(default_factory=dict)
+    disputes: dict[str, Stream[Dispute]] = field(default_factory=dict)
+    events: list[Recorded] = field(default_factory=list)
+    known: dict[WebhookId, Known] = field(default_factory=dict)
+    parked: list[Parked] = field(default_factory=list)
+    unparked: list[str] = field(default_factory=list)
+    evidence: set[str] = field(default_factory=set)
+    requested: list[Attempt] = field(default_factory=list)
+    settled: list[tuple[Space, str, str]] = field(default_factory=list)
+
+
+class Transaction(Protocol):
+    async def load(
+        self, order_ids: Sequence[str], webhook_ids: Sequence[WebhookId] = ()
+    ) -> Loaded:
+        """Lock these orders and their disputes (present or not, in one order) and read all that is stored about them.
+
+        The locks last until the transaction ends. To be called once, before anything is saved.
+        """
+        ...
+
+    async def save(self, changes: Changes) -> None:
+        """Write all of it in a fixed number of statements. Durable when the transaction has ended."""
+        ...
+
+
+class Database(Protocol):
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Commits at the end, rolls back on any exception. Raises `Unavailable` or `WriteRefused`."""
+        ...
+
+
+# ── The provider ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Gateway(Protocol):
+    """The provider. Never raises but for cancellation: what goes wrong is an `Unknown` answer."""
+
+    async def capture(self, question: CaptureQuestion, *, correlation_id: str) -> Answer: ...
+
+    async def submit_representment(
+        self, question: RepresentmentQuestion, *, correlation_id: str
+    ) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntents:
+    """How many questions have no known answer, and since when the oldest."""
+
+    count: int
+    oldest_requested_at: datetime | None
+    overdue: int
+
+
+class Intents(Protocol):
+    """The open questions to the provider: a queue in the database. Raises `Unavailable`."""
+
+    async def claim_due(self, now: datetime, *, lease_until: datetime, limit: int) -> Sequence[Attempt]:
+        """Take the open attempts that are due, at most `limit`, so that nobody else is given them before `lease_until`."""
+        ...
+
+    async def ask_again_at(self, attempt: Attempt, when: datetime) -> None:
+        """Schedule the next asking; nothing happens where the attempt is settled by now."""
+        ...
+
+    async def open(self, overdue_before: datetime) -> OpenIntents: ...
+
+
+# ── The read side ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+Place = tuple[datetime, str]
+"""Where a page ended: the time and the id of its last row."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersAsked:
+    """An empty sequence or None: no such filter. Sorted by (`sort_by`, order id)."""
+
+    statuses: Sequence[order.OrderStatus] = ()
+    user_ids: Sequence[UUID] = ()
+    on_hold: bool | None = None
+    by_update: bool = False
+    ascending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DisputesAsked:
+    """Newest recorded first. `due_before` excludes its instant."""
+
+    statuses: Sequence[dispute.DisputeStatus] = ()
+    reasons: Sequence[str] = ()
+    order_ids: Sequence[str] = ()
+    due_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventsAsked:
+    """`streams`: order or dispute ids, as text. The window is half open: `time_from` <= t < `time_to`."""
+
+    space: Space
+    streams: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    time_from: datetime | None = None
+    time_to: datetime | None = None
+    ascending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeRow:
+    """A dispute with the time it was recorded, by which lists are sorted."""
+
+    dispute: Dispute
+    recorded_at: datetime
+
+
+class EventRow(NamedTuple):
+    """`stream`: the order's or dispute's id; `data`: JSON as stored."""
+
+    event_id: UUID
+    stream: str
+    kind: str
+    provider_event_id: str | None
+    data: bytes
+    created_at: datetime
+    sequence: int
+
+
+class ReadModel(Protocol):
+    """Questions about what is committed; each is one statement, whatever the size of the log. Raises `Unavailable`.
+
+    A list answers at most `limit` rows that come after `after` in its own order.
+    """
+
+    async def orders_by_id(self, order_ids: Sequence[str]) -> dict[str, Order]: ...
+
+    async def disputes_by_id(self, dispute_ids: Sequence[UUID]) -> dict[UUID, Dispute]: ...
+
+    async def orders(self, asked: OrdersAsked, after: Place | None, limit: int) -> Sequence[Order]: ...
+
+    async def disputes(
+        self, asked: DisputesAsked, after: Place | None, limit: int
+    ) -> Sequence[DisputeRow]: ...
+
+    async def events(
+        self, asked: EventsAsked, after: Place | None, limit: int
+    ) -> Sequence[EventRow]: ...

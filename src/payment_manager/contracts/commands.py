@@ -1,0 +1,45 @@
+"""From the wire to the domain: what a webhook means to a state machine.
+
+How to think about it: nothing is checked here, it was on the way in. The step is a module of its own because the Ingest
+service shares the wire but must not reach the state machines.
+"""
+
+from payment_manager.contracts.webhooks import ChargebackWebhook, OrderWebhook, Received
+from payment_manager.domain.dispute import ChargebackNotice, DisputeStatus, NoticeStatus
+from payment_manager.domain.order import OrderSnapshot, OrderStatus
+
+_ORDER_STATUS = {status.value: status for status in OrderStatus}
+_NOTICE_STATUS = {status.value: status for status in NoticeStatus}
+
+
+def order_snapshot(received: Received[OrderWebhook]) -> OrderSnapshot:
+    wire = received.wire
+    return OrderSnapshot(
+        provider_event_id=wire.provider_event_id,
+        order_id=wire.order_id,
+        user_id=wire.user_id,
+        status=_ORDER_STATUS[wire.status],
+        created_at=wire.created_at,
+        updated_at=wire.updated_at,
+        amount=wire.amount,
+        payload=received.payload,
+    )
+
+
+def chargeback_notice(received: Received[ChargebackWebhook]) -> ChargebackNotice:
+    wire = received.wire
+    decision = None
+    if wire.status == "closed":
+        decision = DisputeStatus(wire.resolution) if wire.resolution else DisputeStatus.CLOSED
+    return ChargebackNotice(
+        provider_event_id=wire.provider_event_id,
+        order_id=wire.order_id,
+        user_id=wire.user_id,
+        status=_NOTICE_STATUS[wire.status],
+        decision=decision,
+        reason=wire.reason,
+        amount=wire.amount,
+        occurred_at=wire.occurred_at,
+        evidence_due_at=wire.evidence_due_at,
+        payload=received.payload,
+    )
