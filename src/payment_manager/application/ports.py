@@ -282,3 +282,20 @@ class ReadModel(Protocol):
     async def events(
         self, asked: EventsAsked, after: Place | None, limit: int
     ) -> Sequence[EventRow]: ...
+
+
+# ── Upkeep ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionHealth:
+    """`days_ahead`: how many days after today are made; `default_rows`: events outside of every day (at most counted)."""
+
+    days_ahead: int
+    default_rows: int
+
+
+class Partitions(Protocol):
+    async def maintain(self, now: datetime) -> PartitionHealth:
+        """Make the days that are missing. Idempotent; never blocks writers for more than a moment."""
+        ...

@@ -1,0 +1,14 @@
+"""${message}: the SQL is in the two files beside this one."""
+
+from payment_manager.adapters.postgres.migrations.plain_sql import run_sql
+
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+
+
+def upgrade() -> None:
+    run_sql(__file__, "up")
+
+
+def downgrade() -> None:
+    run_sql(__file__, "down")
