@@ -1,0 +1,96 @@
+"""Requests that are in flight at the same moment share one call.
+
+How to think about it: greedy, without a timer. A lone item is a batch of one and waits for nobody; while a batch is under way
+the next one fills up by itself, so batches are as large as the load is high. What it buys: a transaction's cost (two
+round trips, one flush to disk) is paid once for all. What it costs: an item may wait for the batch before it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from payment_manager.application.patience import PATIENCE_SECONDS, patiently
+from payment_manager.application.ports import PortError, Unavailable
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Overloaded(Unavailable):
+    """The queue is full: more is coming in than can be worked off. Nothing of this item was done."""
+
+
+class Batcher(Generic[Item, Answer]):
+    """`run` answers a batch with one answer (or error) an item, in order; it must be safe to repeat.
+
+    At most `batch_max` items a call, at most `queue_max` waiting, at most `calls_max` calls at once.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | PortError]]],
+        *,
+        batch_max: int,
+        queue_max: int,
+        calls_max: int = 1,
+    ) -> None:
+        self._run = run
+        self._batch_max = batch_max
+        self._queue_max = queue_max
+        self._calls_max = calls_max
+        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def submit(self, item: Item) -> Answer:
+        """This item's answer. Raises `Overloaded` at once, `Unavailable` after `PATIENCE_SECONDS` at most.
+
+        After `Unavailable` the item may have been worked off all the same, or may still be.
+        """
+        if len(self._waiting) >= self._queue_max:
+            raise Overloaded("the queue is full")
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if len(self._workers) < self._calls_max:
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await future
+        except TimeoutError:
+            raise Unavailable("no answer in time") from None
+
+    async def drained(self) -> None:
+        """Returns when nothing waits and no call is under way."""
+        while self._workers:
+            await asyncio.wait(self._workers)
+
+    async def _work(self) -> None:
+        while batch := self._next_batch():
+            try:
+                answers = await patiently(lambda: self._run([item for item, _ in batch]))
+            except Exception as error:  # whatever it is, those who wait must hear of it
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if future.done():
+                    continue  # it lost patience, or its caller is gone
+                if isinstance(answer, PortError):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+
+    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
+        batch: list[tuple[Item, asyncio.Future[Answer]]] = []
+        while self._waiting and len(batch) < self._batch_max:
+            waiting = self._waiting.popleft()
+            if not waiting[1].done():
+                batch.append(waiting)
+        return batch
