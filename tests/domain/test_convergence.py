@@ -40,7 +40,7 @@ from tests.domain.histories import (
 from tests.domain.scenario import take, take_notice
 
 # Values are few, so this many arrivals find a wrong comparison, in half a second a test.
-often = settings(max_examples=120, deadline=None)
+often = settings(max_examples=100, deadline=None)
 
 
 def takes(history: Sequence[OrderSnapshot]) -> list[orders.Command]:

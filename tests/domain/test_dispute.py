@@ -48,7 +48,7 @@ SUBMITTED, CLOSED = DisputeStatus.SUBMITTED, DisputeStatus.CLOSED
 WON, LOST, CANCELED = DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.CANCELED
 
 # The number is the minute of `occurred_at`.
-OPENED_1, OPENED_5 = notice("opened", 1), notice("opened", 5)
+OPENED_1, OPENED_5 = notice("opened", 1), notice("opened", 5, id="z")
 UPDATED_5, UPDATED_9 = notice("updated", 5), notice("updated", 9)
 CLOSED_3, CLOSED_7, CLOSED_9 = notice("closed", 3), notice("closed", 7), notice("closed", 9)
 WON_3, WON_7, LOST_7 = notice("won", 3), notice("won", 7), notice("lost", 7)
@@ -58,6 +58,8 @@ DUE_50_AT_6 = notice("updated", 6, due=50)
 OTHER_AT_9 = notice("updated", 9, due=70, amount=usd(40), reason="not_received")
 WON_WITH_ALL = notice("won", 3, due=80, amount=usd(30), reason="settled")
 LOST_WITH_ALL = notice("lost", 99, due=90, amount=usd(20), reason="other")
+# Its id stands the other way round to OPENED_5's than its rank.
+UPDATED_5_A = notice("updated", 5, id="a")
 A_AT_5, B_AT_5 = notice("updated", 5, id="a"), notice("updated", 5, id="b")
 
 NOTICES: dict[str, DisputeScenario] = {
@@ -128,11 +130,19 @@ NOTICES: dict[str, DisputeScenario] = {
     .then(applied(CLOSED_3))
     .leaving(status=CLOSED, closed_at=at(3)),
     "at equal times updated is higher than opened": given(applied(OPENED_5))
-    .when(take(UPDATED_5))
-    .then(applied(UPDATED_5))
-    .leaving(latest=UPDATED_5.precedence, opened_at=at(5)),
+    .when(take(UPDATED_5_A))
+    .then(applied(UPDATED_5_A))
+    .leaving(latest=UPDATED_5_A.precedence, opened_at=at(5)),
+    "at equal times opened is lower than updated": given(applied(UPDATED_5_A))
+    .when(take(OPENED_5))
+    .then(applied(OPENED_5))
+    .leaving(latest=UPDATED_5_A.precedence, opened_at=at(5)),
     "at equal ranks the higher id": given(applied(A_AT_5)).when(take(B_AT_5)).then(applied(B_AT_5)),
     "at equal ranks the lower id": given(applied(B_AT_5)).when(take(A_AT_5)).then(stale(A_AT_5)),
+    "a later opened moves opened_at": given(applied(OPENED_1))
+    .when(take(OPENED_5))
+    .then(applied(OPENED_5))
+    .leaving(status=OPEN, opened_at=at(5)),
     # What changes nothing is stale.
     "the same again": given(applied(OPENED_1)).when(take(OPENED_1)).then(stale(OPENED_1)),
     "an earlier updated": given(applied(UPDATED_9)).when(take(UPDATED_5)).then(stale(UPDATED_5)),

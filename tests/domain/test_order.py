@@ -49,13 +49,15 @@ RISK, REVIEW = HoldReason.RISK, HoldReason.MANUAL_REVIEW
 SUCCESS, FAILED = OrderStatus.SUCCESS, OrderStatus.FAILED
 
 # The number is the minute of `updated_at`.
-CREATED_1, CREATED_5 = snapshot("created", 1), snapshot("created", 5)
+CREATED_1 = snapshot("created", 1)
 UPDATED_5, UPDATED_9 = snapshot("updated", 5), snapshot("updated", 9)
 SUCCESS_3, SUCCESS_7 = snapshot("success", 3), snapshot("success", 7)
 FAILED_3, FAILED_7 = snapshot("failed", 3), snapshot("failed", 7)
 FOR_10_AT_1, FOR_20_AT_2 = snapshot("created", 1, usd(10)), snapshot("updated", 2, usd(20))
 FOR_10_AT_3, FOR_10_AT_6 = snapshot("updated", 3, usd(10)), snapshot("updated", 6, usd(10))
 SUCCESS_3_FOR_20 = snapshot("success", 3, usd(20))
+# Their ids stand the other way round than their ranks.
+CREATED_5, UPDATED_5_A = snapshot("created", 5, id="z"), snapshot("updated", 5, id="a")
 A_AT_5, B_AT_5 = snapshot("updated", 5, id="a"), snapshot("updated", 5, id="b")
 BOBS_9 = snapshot("updated", 9, user=BOB)
 BOBS_SUCCESS = snapshot("success", 2, user=BOB)
@@ -97,9 +99,9 @@ WEBHOOKS: dict[str, OrderScenario] = {
     .then(applied(SUCCESS_3))
     .leaving(status=SUCCESS, created_at=at(2), updated_at=at(3)),
     "at equal times updated is higher than created": given(applied(CREATED_5))
-    .when(take(UPDATED_5))
-    .then(applied(UPDATED_5)),
-    "at equal times created is lower than updated": given(applied(UPDATED_5))
+    .when(take(UPDATED_5_A))
+    .then(applied(UPDATED_5_A)),
+    "at equal times created is lower than updated": given(applied(UPDATED_5_A))
     .when(take(CREATED_5))
     .then(stale(CREATED_5))
     .leaving(status=OrderStatus.UPDATED),
