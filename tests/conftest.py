@@ -1,12 +1,48 @@
-"""What holds for every test: on CI nothing is skipped.
+"""What holds for every test: PostgreSQL is real, and on CI nothing is skipped.
+
+How to think about it: one embedded server a test process, started by the first test that asks for a
+database; the schema is migrated once, into a template, and each test gets a clone of it, which is
+dropped afterwards. Whoever asks for such a fixture is an integration test, without saying so.
 
 A skip is for a machine that can't have a server. On CI it would be a test that nobody runs any
 more, so there the run fails; elsewhere pytest lists the skips with their reasons at the end.
 """
 
+import asyncio
 import os
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
 
+import psycopg
 import pytest
+import pytest_asyncio
+from psycopg_pool import AsyncConnectionPool
+
+from payment_manager.adapters.postgres import migrate
+from payment_manager.adapters.postgres.embedded import EmbeddedPostgres
+from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.pool import connection_pool
+from tests.clock import FakeClock
+
+SERVER_FIXTURES = {"postgres_server", "template_database", "database_url", "pool"}
+
+# A test's database need not survive a power cut. All else is as in service.
+SERVER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+
+# The days around the present, wide enough for a clock that goes back and for tomorrow's batch.
+DAYS_BACK, DAYS_AHEAD = 3, 8
+
+_numbers = count(1)
+_used: list[str] = []
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.integration)
 
 
 @pytest.hookimpl(trylast=True)
@@ -18,3 +54,58 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if terminal.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
         terminal.write_line("CI: a skipped test is a failure", red=True, bold=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The URL of an empty server of our own: a socket in a temporary folder, no port."""
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    server = EmbeddedPostgres(folder, settings=SERVER_SETTINGS)
+    yield await server.start()
+    await server.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def template_database(postgres_server: str) -> str:
+    """The name of a database with the newest schema and the days around today, to be cloned."""
+    name = "template_with_schema"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    url = _url_of(postgres_server, name)
+    await asyncio.to_thread(migrate.upgrade, url)
+    today = datetime.now(UTC).date()
+    async with connection_pool(url, size_max=1) as pool:
+        await NativePartitions(pool).make(
+            today - timedelta(days=DAYS_BACK), today + timedelta(days=DAYS_AHEAD)
+        )
+    return name
+
+
+@pytest.fixture
+def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
+    """A database of this test's own, as after the first start of the service."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+        # Only the next test drops it: the server looks every 100 ms only whether a connection that
+        # was closed is gone, and that would be the most expensive part of a test.
+        while _used:
+            connection.execute(f"DROP DATABASE {_used.pop()} WITH (FORCE)")
+    yield _url_of(postgres_server, name)
+    _used.append(name)
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[AsyncConnectionPool]:
+    """Connections to this test's database, as the service has them."""
+    async with connection_pool(database_url, size_max=8) as pool:
+        yield pool
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def _url_of(server_url: str, database: str) -> str:
+    return server_url.replace("@/postgres?", f"@/{database}?")
