@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from payment_manager.domain import dispute as disputes
 from payment_manager.domain import order as orders
@@ -105,6 +105,10 @@ class OrderLife(RuleBasedStateMachine):
         assert self.order == after
         return first
 
+    @initialize(seen=snapshots(UNDECIDED_ORDER))
+    def first_webhook(self, seen: OrderSnapshot) -> None:
+        self.ask(take(seen))
+
     @rule(seen=ANY_SNAPSHOT)
     def webhook(self, seen: OrderSnapshot) -> None:
         before = self.order
@@ -153,6 +157,11 @@ class OrderLife(RuleBasedStateMachine):
             for capture in self.order.captures
             if capture.key == key
         )
+
+    @rule(answer=ANSWERS, at=TIMES)
+    def answer_what_is_pending(self, answer: Done | Refused, at: datetime) -> None:
+        if self.order and self.order.capture:
+            self.ask_twice(orders.RecordCaptureAnswer(self.order.capture.key, answer, at))
 
     @invariant()
     def the_log_gives_the_state(self) -> None:
@@ -217,6 +226,10 @@ class DisputeLife(RuleBasedStateMachine):
         assert self.dispute == after
         return first
 
+    @initialize(said=notices(UNDECIDED_DISPUTE))
+    def first_webhook(self, said: ChargebackNotice) -> None:
+        self.ask(take_notice(said))
+
     @rule(said=ANY_NOTICE)
     def webhook(self, said: ChargebackNotice) -> None:
         before = self.dispute
@@ -262,6 +275,18 @@ class DisputeLife(RuleBasedStateMachine):
     @rule(key=KEYS, answer=ANSWERS, at=TIMES)
     def answer(self, key: str, answer: Done | Refused, at: datetime) -> None:
         self.ask_twice(disputes.RecordSubmissionAnswer(key, answer, at))
+
+    @rule(fields=FIELDS, key=KEYS, at=TIMES)
+    def replace_evidence_and_submit(self, fields: dict[str, str], key: str, at: datetime) -> None:
+        self.replace_evidence(fields, (EvidenceFile("f-1", "a", "text/plain", 1),), at)
+        self.submit(key, at)
+
+    @rule(answer=ANSWERS, at=TIMES)
+    def answer_what_is_pending(self, answer: Done | Refused, at: datetime) -> None:
+        if self.dispute and self.dispute.pending_submission:
+            self.ask_twice(
+                disputes.RecordSubmissionAnswer(self.dispute.pending_submission.key, answer, at)
+            )
 
     @invariant()
     def the_log_gives_the_state(self) -> None:
