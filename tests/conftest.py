@@ -29,7 +29,12 @@ from tests.clock import FakeClock
 SERVER_FIXTURES = {"postgres_server", "template_database", "database_url", "pool"}
 
 # A test's database need not survive a power cut. All else is as in service.
-SERVER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+SERVER_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "128MB",
+    "shared_preload_libraries": "pg_stat_statements",  # how many statements something takes
+}
 
 # The days around the present, wide enough for a clock that goes back and for tomorrow's batch.
 DAYS_BACK, DAYS_AHEAD = 3, 8
