@@ -1,8 +1,9 @@
 """The provider's webhooks as they are on the wire, checked down to money and time.
 
-How to think about it: what passes here can be applied; nothing behind it asks again whether a field is well formed.
-`payload` is the body as received: it goes into the event unchanged, and reading it again later gives the same webhook.
-The Ingest service shares this module, so it knows no state machine.
+How to think about it: what passes here can be applied; nothing behind it asks again whether a field
+is well formed. `payload` is the JSON as received: it goes into the event unchanged, and reading it
+again later gives the same webhook. The Ingest service shares this module, so it knows no state
+machine.
 """
 
 from dataclasses import dataclass
@@ -40,9 +41,12 @@ Currency = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3
 
 RESOLUTIONS = ("won", "lost", "canceled")
 
+_BLANKS = b" \t\r\n"
+"""JSON's own. Around a body they mean nothing, and they are lost when it is read from its event."""
+
 
 def known_currency(value: object) -> str:
-    """Raises `ValueError` for what is not the upper-case ISO 4217 code of a currency with minor units."""
+    """Raises `ValueError` for all but the upper-case ISO 4217 codes with minor units."""
     if not isinstance(value, str) or exponent_of(value) is None:
         raise ValueError("must be an upper-case ISO 4217 code with minor units, such as USD")
     return value
@@ -54,7 +58,7 @@ def amount_in(value: object, info: ValidationInfo) -> Money:
         raise ValueError("must be a JSON number in major units, such as 100.50")
     currency = info.data.get("currency")
     if currency is None:
-        # The currency is wrong and has its own entry; say what is wrong with the amount in any currency.
+        # The currency has an entry of its own; say what is wrong with the amount in any currency.
         for fault in faults(value, ""):
             if fault.field == "amount":
                 raise ValueError(str(fault))
@@ -78,7 +82,7 @@ class OrderWebhook(Model):
 
     @property
     def amount(self) -> Money | None:
-        """`meta.amount` with `meta.currency`, where both are valid: `meta` is free, so no refusal otherwise."""
+        """`meta.amount` with `meta.currency`, where both are valid; `meta` is free: no refusal."""
         amount, currency = self.meta.get("amount"), self.meta.get("currency")
         if isinstance(amount, str):
             amount = parse_amount(amount)
@@ -109,9 +113,11 @@ class ChargebackWebhook(Model):
 
     @property
     def resolution(self) -> str | None:
-        """`won`, `lost` or `canceled` of a closing notice; None for a plain one, and for the other statuses."""
+        """`won`, `lost` or `canceled`; None for a plain `closed`, and for the other statuses."""
         resolution = self.meta.get("resolution")
-        return resolution.lower() if self.status == "closed" and isinstance(resolution, str) else None
+        return (
+            resolution.lower() if self.status == "closed" and isinstance(resolution, str) else None
+        )
 
 
 Wire = TypeVar("Wire", OrderWebhook, ChargebackWebhook)
@@ -119,7 +125,7 @@ Wire = TypeVar("Wire", OrderWebhook, ChargebackWebhook)
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[Wire]):
-    """`payload` is the body as received, `content_hash` tells its JSON value (not its spelling)."""
+    """`payload` is the JSON as received, `content_hash` tells its value (not its spelling)."""
 
     wire: Wire
     payload: bytes
@@ -129,17 +135,20 @@ class Received(Generic[Wire]):
 def read_order_webhook(body: bytes) -> Received[OrderWebhook]:
     """Raises `InvalidInput`, with an entry for each wrong field."""
     value = parse(body)
-    return Received(check(OrderWebhook, value), body, content_hash(value))
+    return Received(check(OrderWebhook, value), body.strip(_BLANKS), content_hash(value))
 
 
 def read_chargeback_webhook(body: bytes) -> Received[ChargebackWebhook]:
     """Raises `InvalidInput`, with an entry for each wrong field."""
     value = parse(body)
-    return Received(check(ChargebackWebhook, value, *_resolution_errors(value)), body, content_hash(value))
+    wire = check(ChargebackWebhook, value, *_resolution_errors(value))
+    return Received(wire, body.strip(_BLANKS), content_hash(value))
 
 
 def _resolution_errors(value: Any) -> list[FieldError]:
-    meta = value.get("meta") if isinstance(value, dict) and value.get("status") == "closed" else None
+    meta = (
+        value.get("meta") if isinstance(value, dict) and value.get("status") == "closed" else None
+    )
     if not isinstance(meta, dict) or "resolution" not in meta:
         return []
     resolution = meta["resolution"]
