@@ -18,6 +18,7 @@ from payment_manager.application.ports import (
     Known,
     Parked,
     Space,
+    Telemetry,
     WebhookId,
     WriteRefused,
 )
@@ -54,8 +55,11 @@ class Taken:
 
 
 class ApplyWebhooks:
-    def __init__(self, database: Database, clock: Clock, event_ids: EventIds) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, event_ids: EventIds, telemetry: Telemetry
+    ) -> None:
         self._database = database
+        self._telemetry = telemetry
         self._clock = clock
         self._event_ids = event_ids
 
@@ -81,6 +85,7 @@ class ApplyWebhooks:
             work = WorkingSet(loaded, self._clock.now(), self._event_ids)
             taken = [_take(work, webhook, id) for webhook, id in zip(batch, ids, strict=True)]
             await transaction.save(work.changes)
+        self._telemetry.webhook_batch(len(batch))
         return taken
 
 

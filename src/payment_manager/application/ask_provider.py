@@ -20,6 +20,7 @@ from payment_manager.application.ports import (
     Intents,
     Loaded,
     Space,
+    Telemetry,
 )
 from payment_manager.application.working_set import WorkingSet
 from payment_manager.domain import dispute, order
@@ -57,6 +58,7 @@ class AskProvider:
         gateway: Gateway,
         clock: Clock,
         event_ids: EventIds,
+        telemetry: Telemetry,
         *,
         timeout: timedelta,
         ask_again_after: timedelta,
@@ -66,6 +68,7 @@ class AskProvider:
         self._gateway = gateway
         self._clock = clock
         self._event_ids = event_ids
+        self._telemetry = telemetry
         self.lease = timeout + LEASE_MARGIN
         self._ask_again_after = ask_again_after
 
@@ -79,6 +82,7 @@ class AskProvider:
         if question is None:
             return  # settled meanwhile
         answer = await self._put(question, attempt.correlation_id)
+        self._telemetry.provider_answer(attempt.space, type(answer).__name__.lower())
         known_as = {"order_id": attempt.order_id, "correlation_id": attempt.correlation_id}
         if isinstance(answer, Unknown):
             delay = min(self._ask_again_after * 2 ** min(attempt.asked, 16), ASK_AGAIN_MAX)
@@ -113,19 +117,29 @@ class AskProvider:
         async with self._database.transaction() as transaction:
             loaded = await transaction.load([order_id])
             work = WorkingSet(loaded, self._clock.now(), self._event_ids)
+            told: object
             if attempt.space is Space.ORDER:
-                work.tell_order(
+                told = work.tell_order(
                     order_id,
                     lambda at: order.RecordCaptureAnswer(key, answer, at),
                     attempt.correlation_id,
                 )
             else:
-                work.tell_dispute(
+                told = work.tell_dispute(
                     order_id,
                     lambda at: dispute.RecordSubmissionAnswer(key, answer, at),
                     attempt.correlation_id,
                 )
             await transaction.save(work.changes)
+        if not told:
+            # Settled while the question was on its way: asked twice, or the dispute was decided.
+            log.warning(
+                "provider_answered_too_late",
+                order_id=order_id,
+                correlation_id=attempt.correlation_id,
+                answer=type(answer).__name__.lower(),
+                reference=answer.reference,
+            )
 
 
 def _question(

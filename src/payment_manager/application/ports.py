@@ -299,3 +299,19 @@ class Partitions(Protocol):
     async def maintain(self, now: datetime) -> PartitionHealth:
         """Make the days that are missing. Idempotent; never blocks writers for more than a moment."""
         ...
+
+
+class Telemetry(Protocol):
+    """What is counted, for those who watch the service. Never raises, never waits."""
+
+    def webhook(self, space: Space, outcome: str) -> None:
+        """A webhook was answered with this outcome."""
+        ...
+
+    def webhook_batch(self, size: int) -> None: ...
+
+    def provider_answer(self, space: Space, answer: str) -> None: ...
+
+    def intents(self, found: OpenIntents, now: datetime) -> None: ...
+
+    def partitions(self, health: PartitionHealth) -> None: ...

@@ -26,6 +26,7 @@ class Reconcile:
         self._intents = intents
         self._ask_provider = ask_provider
         self._clock = clock
+        self._overdue = 0
 
     async def run_once(self) -> int:
         """Ask what is due; how many were asked. Raises `Unavailable`."""
@@ -47,9 +48,13 @@ class Reconcile:
         return len(claimed)
 
     async def open(self) -> OpenIntents:
-        """How many are open, and how many for too long: those raise an alarm in the log. Raises `Unavailable`."""
+        """How many are open, and how many for too long: the log has an alarm when that number rises.
+
+        Raises `Unavailable`.
+        """
         found = await self._intents.open(self._clock.now() - OVERDUE_AFTER)
-        if found.overdue:
+        before, self._overdue = self._overdue, found.overdue
+        if found.overdue > before:
             log.error(
                 "provider_answers_overdue",
                 overdue=found.overdue,

@@ -84,9 +84,9 @@ class EvidenceRequest(Model):
 
 
 class WebhookAnswer(msgspec.Struct):
-    """`dispute_id` is null for an order's webhook."""
+    """`dispute_id` is null for an order's webhook. `outcome`: applied, stale, parked, accepted or duplicate."""
 
-    outcome: Literal["applied", "stale", "parked", "accepted", "duplicate"]
+    outcome: str
     order_id: str
     dispute_id: UUID | None
 

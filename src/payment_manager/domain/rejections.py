@@ -5,7 +5,7 @@ what kind of refusal it is, so that an edge needs one line a branch to answer it
 here), and `code` is the name that other programs match on.
 
     Rejection
-    ├── NotThere               OrderUnknown, DisputeUnknown
+    ├── NotThere               OrderUnknown, DisputeUnknown, EvidenceUnknown
     ├── StateForbids           what was asked is well formed, but not now
     │   ├── OrderOnHold, OrderFinal, AlreadyCaptured, CaptureInProgress
     │   └── DisputeStatusForbids, SubmissionInProgress
@@ -51,6 +51,15 @@ class DisputeUnknown(NotThere):
     @property
     def detail(self) -> str:
         return "There is no such dispute."
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceUnknown(NotThere):
+    code: ClassVar[str] = "evidence_not_found"
+
+    @property
+    def detail(self) -> str:
+        return "The dispute has no evidence yet."
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,152 @@
+"""Errors as RFC 9457 problem documents: one table from refusals to HTTP, one way to render them.
+
+How to think about it: the domain says why, this module says how that looks from outside. What it can't place is an
+internal error with no detail: no SQL, no stack and no broker's text ever leaves the process.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import Send
+
+from payment_manager.application.batching import Overloaded
+from payment_manager.application.ports import Unavailable
+from payment_manager.contracts.api import FieldProblem, Problem, encode
+from payment_manager.contracts.wire import InvalidInput
+from payment_manager.domain.rejections import (
+    DecisionContradicts,
+    NotThere,
+    Rejection,
+    RequestContradicts,
+    StateForbids,
+)
+from payment_manager.entrypoints.api.parameters import UnsupportedMediaType
+from payment_manager.entrypoints.api.problem_pages import PROBLEMS
+
+MEDIA_TYPE = "application/problem+json"
+
+RETRY_AFTER_SECONDS = 1
+"""The database's restarts take about that; whoever comes too early is told the same again."""
+
+STATUS_OF: dict[type[Rejection], int] = {
+    NotThere: 404,
+    StateForbids: 409,
+    RequestContradicts: 422,
+    DecisionContradicts: 422,
+}
+
+log = structlog.get_logger()
+
+
+class BodyTooLarge(Exception):
+    """More bytes than the limit, declared or sent."""
+
+
+class BodyTooSlow(Exception):
+    """The body was not all there in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A problem ready to be sent, by the framework or without it."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def response(self) -> Response[bytes]:
+        return Response(
+            self.body, status_code=self.status, media_type=MEDIA_TYPE, headers=self.headers
+        )
+
+    async def send_to(self, send: Send) -> None:
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(self.body)).encode()),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+def problem(
+    correlation_id: str,
+    code: str,
+    *,
+    status: int | None = None,
+    detail: str | None = None,
+    errors: Sequence[FieldProblem] | None = None,
+    order_id: str | None = None,
+    dispute_id: UUID | None = None,
+    headers: dict[str, str] | None = None,
+) -> Rendered:
+    """The problem of this code, with the table's words where no others are given."""
+    kind = PROBLEMS[code]
+    status = status or kind.status
+    document = Problem(
+        type=f"/problems/{code}",
+        title=kind.title,
+        status=status,
+        detail=detail or kind.meaning,
+        code=code,
+        correlation_id=correlation_id,
+        errors=errors,
+        order_id=order_id,
+        dispute_id=dispute_id,
+    )
+    return Rendered(status, encode(document), headers or {})
+
+
+def rejected(
+    request: Request[Any, Any, Any], rejection: Rejection, order_id: str | None = None, dispute_id: UUID | None = None
+) -> Response[bytes]:
+    status = next(status for kind, status in STATUS_OF.items() if isinstance(rejection, kind))
+    return problem(
+        request.scope["state"]["correlation_id"],
+        rejection.code,
+        status=status,
+        detail=rejection.detail,
+        order_id=order_id,
+        dispute_id=dispute_id,
+    ).response()
+
+
+def of_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The one handler for whatever a route raises."""
+    correlation_id = request.scope["state"]["correlation_id"]
+    match error:
+        case InvalidInput():
+            entries = [FieldProblem(e.field, e.message) for e in error.errors]
+            return problem(correlation_id, "invalid_request", errors=entries).response()
+        case UnsupportedMediaType():
+            return problem(correlation_id, "unsupported_media_type").response()
+        case BodyTooLarge():
+            # The rest of the body is still coming: the connection can't be used again.
+            return problem(
+                correlation_id, "body_too_large", headers={"connection": "close"}
+            ).response()
+        case BodyTooSlow():
+            return problem(
+                correlation_id, "request_timeout", headers={"connection": "close"}
+            ).response()
+        case Unavailable():
+            code = "overloaded" if isinstance(error, Overloaded) else "unavailable"
+            log.warning("unavailable", reason=str(error), correlation_id=correlation_id)
+            headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+            return problem(correlation_id, code, headers=headers).response()
+        case HTTPException(status_code=404):
+            return problem(correlation_id, "not_found").response()
+        case HTTPException(status_code=405):
+            return problem(
+                correlation_id, "method_not_allowed", headers=dict(error.headers or {})
+            ).response()
+        case HTTPException(status_code=status) if 400 <= status < 500:
+            return problem(correlation_id, "invalid_request", status=status).response()
+        case _:
+            log.error("request_failed", correlation_id=correlation_id, exc_info=error)
+            return problem(correlation_id, "internal_error").response()

@@ -1,0 +1,72 @@
+"""An ASGI application behind a socket, from the first request to a graceful stop.
+
+How to think about it: the first signal stops taking work: the listening socket closes, what is under way is answered,
+then this returns and its caller closes what it opened, the other way round. A second signal does not wait for answers
+any more. The server never re-raises the signal: a stop that was asked for ends with exit code 0.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+from litestar.types import ASGIApp
+
+log = structlog.get_logger()
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        log.info("stopping", signal=number.name, forced=self.force_exit)
+
+
+async def serve(app: ASGIApp, *, name: str, host: str, port: int, stop_seconds: float) -> None:
+    """Serve until a signal. `port` 0 takes any free one; the log line `listening` tells which."""
+    listening = _listen(host, port)
+    address = listening.getsockname()
+    log.info("listening", service=name, url=f"http://{_host(address[0])}:{address[1]}")
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Longer than the idle time of usual proxies' and clients' pools, so that they close first.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(stop_seconds) or 1,
+        # Above this, who connects waits in the kernel's queue.
+        backlog=1024,
+    )
+    await _Server(config).serve(sockets=[listening])
+    log.info("stopped", service=name)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=1024)
+    # Inherited by each connection: an answer in two writes must not wait for the peer's delayed acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -1,0 +1,101 @@
+"""One frozen object out of the environment, validated before anything starts.
+
+How to think about it: this is the only module that reads the environment (and `.env`). A setting that is wrong stops the
+start, and all wrong ones are named at once, so that nobody fixes them one start at a time. Names and defaults are the
+contract's; `.env.example` lists them all.
+"""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+
+
+def _duration(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if (parts := _DURATION.fullmatch(value.strip())) is None:
+        raise ValueError("must be a duration such as 500ms, 20s, 5m or 1h")
+    return timedelta(seconds=float(parts[1]) * _UNITS[parts[2]])
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+Path_ = Annotated[str, Field(pattern=r"^/\S*$")]
+
+
+class SettingsError(Exception):
+    """The settings are wrong; the text names each of them, a line each."""
+
+
+class Settings(BaseSettings):
+    """Each field is an environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    bind_address: str = "127.0.0.1"
+    """Only this machine, unless told: without operator keys everybody who can reach the port is an operator."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 3000
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 262_144
+    body_timeout: Duration = timedelta(seconds=10)
+    """A whole body must be in by then; a slower sender holds memory for nothing."""
+    shutdown_timeout: Duration = timedelta(seconds=30)
+    """More than the provider's time-out, so that a capture under way is answered before the stop."""
+
+    data_dir: Path = Path(".data")
+    pg_url: str | None = None
+    pg_pool_max: Annotated[int, Field(ge=2, le=90)] = 10
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+    webhook_mode: Literal["sync"] = "sync"
+    webhook_batch_max: Annotated[int, Field(ge=1, le=5000)] = 500
+    """A batch holds its orders' locks: larger ones gain little (half of the cost is gone at 16) and block longer."""
+    webhook_queue_max: Annotated[int, Field(ge=1)] = 5000
+    """About a second's work: who comes later would lose patience anyway, and is told so at once."""
+
+    silvergate_base_url: str | None = None
+    silvergate_capture_path: Path_ = "/api/v1/capture"
+    silvergate_submit_representment_path: Path_ = "/api/v1/dispute-representments/create"
+    http_silvergate_client_timeout: Duration = timedelta(seconds=20)
+    reconcile_interval: Duration = timedelta(seconds=10)
+    simulator_port: Annotated[int, Field(ge=0, le=65535)] = 3001
+
+    @field_validator("log_level", "log_format", "webhook_mode", mode="before")
+    @classmethod
+    def _any_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("silvergate_base_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
+            raise ValueError("must be an http or https URL without a query")
+        return value.rstrip("/") if value else value
+
+    @field_validator("pg_url")
+    @classmethod
+    def _postgres(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must be a postgresql:// URL")
+        return value
+
+
+def load(**given: Any) -> Settings:
+    """The settings of this process; `given` ones win over the environment. Raises `SettingsError`."""
+    try:
+        return Settings(**given)
+    except ValidationError as invalid:
+        lines = [
+            f"  {'.'.join(map(str, error['loc'])).upper()}: {error['msg'].removeprefix('Value error, ')}"
+            for error in invalid.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("\n".join(["These settings are wrong:", *lines])) from None
