@@ -1,14 +1,15 @@
 """Requests that are in flight at the same moment share one call.
 
-How to think about it: greedy, without a timer. A lone item is a batch of one and waits for nobody; while a batch is under way
-the next one fills up by itself, so batches are as large as the load is high. What it buys: a transaction's cost (two
-round trips, one flush to disk) is paid once for all. What it costs: an item may wait for the batch before it.
+How to think about it: greedy, without a timer. A lone item is a batch of one and waits for nobody;
+while a batch is under way the next one fills up by itself, so batches are as large as the load is
+high. What it buys: a transaction's cost (two round trips, one flush to disk) is paid once for all.
+What it costs: an item may wait for the batch before it.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from payment_manager.application.patience import PATIENCE_SECONDS, patiently
 from payment_manager.application.ports import PortError, Unavailable
@@ -18,13 +19,13 @@ Answer = TypeVar("Answer")
 
 
 class Overloaded(Unavailable):
-    """The queue is full: more is coming in than can be worked off. Nothing of this item was done."""
+    """The queue is full: more comes in than can be worked off. Nothing of this item was done."""
 
 
 class Batcher(Generic[Item, Answer]):
-    """`run` answers a batch with one answer (or error) an item, in order; it must be safe to repeat.
+    """`run` answers a batch with one answer (or error) an item, in order; it is safe to repeat.
 
-    At most `batch_max` items a call, at most `queue_max` waiting, at most `calls_max` calls at once.
+    At most `batch_max` items a call, `queue_max` waiting, `calls_max` calls at once.
     """
 
     def __init__(
@@ -47,18 +48,17 @@ class Batcher(Generic[Item, Answer]):
         return len(self._waiting)
 
     async def submit(self, item: Item) -> Answer:
-        """This item's answer. Raises `Overloaded` at once, `Unavailable` after `PATIENCE_SECONDS` at most.
+        """This item's answer.
 
-        After `Unavailable` the item may have been worked off all the same, or may still be.
+        Raises `Overloaded` at once, `Unavailable` after `PATIENCE_SECONDS` at most. After
+        `Unavailable` the item may have been worked off all the same, or may still be.
         """
         if len(self._waiting) >= self._queue_max:
             raise Overloaded("the queue is full")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._workers) < self._calls_max:
-            worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(asyncio.create_task(self._work()))
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await future
@@ -71,21 +71,30 @@ class Batcher(Generic[Item, Answer]):
             await asyncio.wait(self._workers)
 
     async def _work(self) -> None:
-        while batch := self._next_batch():
-            try:
-                answers = await patiently(lambda: self._run([item for item, _ in batch]))
-            except Exception as error:  # whatever it is, those who wait must hear of it
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if future.done():
-                    continue  # it lost patience, or its caller is gone
-                if isinstance(answer, PortError):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+        try:
+            while batch := self._next_batch():
+                await self._answer(batch)
+        finally:
+            # In the same step that found nothing waiting: a callback would run later, and what is
+            # submitted in between would count on a worker that has gone.
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await patiently(lambda: self._run([item for item, _ in batch]))
+            answered = list(zip(batch, answers, strict=True))
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), answer in answered:
+            if future.done():
+                continue  # it lost patience, or its caller is gone
+            if isinstance(answer, PortError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
         batch: list[tuple[Item, asyncio.Future[Answer]]] = []

@@ -1,8 +1,9 @@
 """What operators do: hold, capture, evidence, submit.
 
-How to think about it: each is one transaction that loads an order with its dispute, tells it a command and saves what came
-of it; a repeat writes nothing. Capture and submit go on from there: the intent is durable now, so the provider may be
-asked, and whatever happens to this process, the question will be answered (`ask_provider`).
+How to think about it: each is one transaction that loads an order with its dispute, tells it a
+command and saves what came of it; a repeat writes nothing. Capture and submit go on from there: the
+intent is durable now, so the provider may be asked, and whatever happens to this process, the
+question will be answered (`ask_provider`).
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from payment_manager.application.ports import (
     Database,
     EventIds,
     Loaded,
+    PortError,
     ReadModel,
     Space,
     Unavailable,
@@ -78,12 +80,8 @@ class Operate:
         self._clock = clock
         self._event_ids = event_ids
 
-    async def set_hold(
-        self, order_id: str, reason: HoldReason, by: Operator
-    ) -> Order | Rejection:
-        return await self._tell_order(
-            order_id, lambda at: order.SetHold(reason, by.actor, at), by
-        )
+    async def set_hold(self, order_id: str, reason: HoldReason, by: Operator) -> Order | Rejection:
+        return await self._tell_order(order_id, lambda at: order.SetHold(reason, by.actor, at), by)
 
     async def clear_hold(self, order_id: str, by: Operator) -> Order | Rejection:
         return await self._tell_order(order_id, lambda at: order.ClearHold(by.actor, at), by)
@@ -150,7 +148,8 @@ class Operate:
                     return told
                 await transaction.save(work.changes)
                 state = work.dispute_of(found.order_id)
-                assert state is not None and state.evidence is not None
+                assert state is not None
+                assert state.evidence is not None
                 return state.evidence
 
         return await patiently(replace)
@@ -158,7 +157,10 @@ class Operate:
     async def submit(
         self, dispute_id: UUID, key: str | None, by: Operator
     ) -> Submitted | Rejection:
-        """Send the representment once. Without a key each attempt that follows a failed one has its own."""
+        """Send the representment once.
+
+        Without a key each attempt that follows a failed one has its own.
+        """
         found = await self._dispute(dispute_id)
         if found is None:
             return DisputeUnknown()
@@ -194,7 +196,7 @@ class Operate:
                 correlation_id=by.correlation_id,
             )
             await self._ask(attempt)
-            state = await self._dispute(dispute_id) or state
+            state = await self._current_dispute(dispute_id) or state
         # With another key, or none, while one is pending: that one is the answer.
         submission = state.submission_with(used) or state.pending_submission
         assert submission is not None
@@ -234,8 +236,8 @@ class Operate:
     async def _ask(self, attempt: Attempt) -> None:
         try:
             await self._ask_provider(attempt)
-        except Unavailable as away:
-            # The intent is durable, so the truth is "pending": an error would invite a second capture under another key.
+        except PortError as away:
+            # The intent is durable, so the truth is "pending": an error would invite another key.
             log.warning(
                 "provider_answer_not_recorded",
                 order_id=attempt.order_id,
@@ -249,11 +251,17 @@ class Operate:
         except Unavailable:
             return None  # pending is what can be said without the database
 
+    async def _current_dispute(self, dispute_id: UUID) -> Dispute | None:
+        try:
+            return (await self._read_model.disputes_by_id([dispute_id])).get(dispute_id)
+        except Unavailable:
+            return None  # the same
+
     async def _dispute(self, dispute_id: UUID) -> Dispute | None:
         found = await patiently(lambda: self._read_model.disputes_by_id([dispute_id]))
         return found.get(dispute_id)
 
 
 def _next_key(state: Dispute | None) -> str:
-    """A key for a caller who gave none; § is not printable ASCII, so no caller's key can be the same."""
+    """A key for a caller who gave none; § is not ASCII, so no caller's key can be the same."""
     return f"§{len(state.submissions) + 1 if state else 1}"
