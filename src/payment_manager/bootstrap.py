@@ -1,25 +1,23 @@
-"""The only module that knows every adapter: it wires them, starts them in order and stops them in the reverse order.
+"""The only module that knows every adapter: it wires them, starts them in order and stops them in
+the reverse order.
 
-How to think about it: read it from the top as the service's start, from the bottom as its stop. Each seam of the design is
-one choice here, made by a setting. Stopping ends the loops, lets the batch under way commit, closes the pool, and only
-then stops the database.
+How to think about it: read it from the top as the service's start, from the bottom as its stop.
+Each seam of the design is one choice here, made by a setting. Stopping ends the loops, lets the
+batch under way commit, closes the pool, and only then stops the database.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-import psycopg
-import structlog
 from litestar.types import ASGIApp
-from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.clock import SystemClock, UUIDv7s
 from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres, running_url
 from payment_manager.adapters.postgres.intents import PostgresIntents
 from payment_manager.adapters.postgres.partitions import NativePartitions
-from payment_manager.adapters.postgres.pool import connection_pool
+from payment_manager.adapters.postgres.pool import opened_pool, wait_until_reachable
 from payment_manager.adapters.postgres.read_model import PostgresReadModel
 from payment_manager.adapters.postgres.readiness import PostgresReadiness
 from payment_manager.adapters.postgres.transactions import PostgresDatabase
@@ -36,17 +34,14 @@ from payment_manager.entrypoints.api.services import Services
 from payment_manager.entrypoints.api.upkeep import keep_days_ahead, keep_reconciling
 from payment_manager.settings import Settings, SettingsError
 
-log = structlog.get_logger()
-
-DATABASE_WAIT_SECONDS = 30
-"""At the start, for a server that is still starting itself. Later outages are waited out without a limit."""
-
 
 @asynccontextmanager
 async def api_service(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The API service, ready to serve; everything it started is stopped at the end."""
     if settings.silvergate_base_url is None:
-        raise SettingsError("These settings are missing:\n  SILVERGATE_BASE_URL: the provider's URL")
+        raise SettingsError(
+            "These settings are missing:\n  SILVERGATE_BASE_URL: the provider's URL"
+        )
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(own_database(settings))
         pool = await stack.enter_async_context(opened_pool(url, settings.pg_pool_max))
@@ -72,7 +67,8 @@ async def api_service(settings: Settings) -> AsyncIterator[ASGIApp]:
         )
         stack.push_async_callback(webhooks.drained)
         telemetry.watch_waiting(lambda: webhooks.waiting)
-        # Once before the first webhook, so that none falls outside of the days made; then again and again.
+        # Once before the first webhook, so that none falls outside of the days made; then again and
+        # again.
         telemetry.partitions(await partitions.maintain(clock.now()))
         reconcile = Reconcile(intents, ask_provider, clock)
         await stack.enter_async_context(running(keep_days_ahead(partitions, clock, telemetry)))
@@ -99,8 +95,7 @@ async def own_database(settings: Settings) -> AsyncIterator[str]:
             server = EmbeddedPostgres(settings.data_dir)
             stack.push_async_callback(server.stop)
             url = await server.start()
-            log.info("postgres_started", data_dir=str(settings.data_dir))
-        await _reachable(url)
+        await wait_until_reachable(url)
         await asyncio.to_thread(migrate.upgrade, url)
         yield url
 
@@ -118,16 +113,6 @@ async def any_database(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def opened_pool(url: str, size_max: int) -> AsyncIterator[AsyncConnectionPool]:
-    pool = connection_pool(url, size_max=size_max)
-    await pool.open()
-    try:
-        yield pool
-    finally:
-        await pool.close(timeout=5)
-
-
-@asynccontextmanager
 async def running(loop: Coroutine[object, object, None]) -> AsyncIterator[None]:
     """A background loop, cancelled at the end."""
     task = asyncio.create_task(loop)
@@ -137,16 +122,3 @@ async def running(loop: Coroutine[object, object, None]) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-async def _reachable(url: str) -> None:
-    for _ in range(DATABASE_WAIT_SECONDS):
-        try:
-            connection = await psycopg.AsyncConnection.connect(url, connect_timeout=3)
-        except psycopg.OperationalError as error:
-            log.warning("postgres_not_reachable_yet", reason=str(error).strip())
-            await asyncio.sleep(1)
-        else:
-            await connection.close()
-            return
-    raise SettingsError("PG_URL: no PostgreSQL answers there")

@@ -1,7 +1,8 @@
 """The command line: `payment-manager COMMAND`.
 
-How to think about it: a command reads the settings, wires what it needs through `bootstrap` and prints for people. A wrong
-setting, a port or a data folder in use is told in plain words with exit code 2, never as a stack.
+How to think about it: a command reads the settings, wires what it needs through `bootstrap` and
+prints for people. A wrong setting, a port or a data folder in use is told in plain words with exit
+code 2, never as a stack.
 """
 
 import asyncio
@@ -63,7 +64,9 @@ def migrate(
     name: Annotated[str | None, typer.Option(help="Write the next migration's files.")] = None,
     down: Annotated[str | None, typer.Option(help="Go back to this version, or base.")] = None,
 ) -> None:
-    """Bring the database's schema to this code's version; with --name, write the next version's files."""
+    """Bring the database's schema to this code's version; with --name, write the next version's
+    files.
+    """
     from payment_manager.adapters.postgres import migrate as migrations
 
     if name is not None:

@@ -1,8 +1,8 @@
 """One frozen object out of the environment, validated before anything starts.
 
-How to think about it: this is the only module that reads the environment (and `.env`). A setting that is wrong stops the
-start, and all wrong ones are named at once, so that nobody fixes them one start at a time. Names and defaults are the
-contract's; `.env.example` lists them all.
+How to think about it: this is the only module that reads the environment (and `.env`). A setting
+that is wrong stops the start, and all wrong ones are named at once, so that nobody fixes them one
+start at a time. Names and defaults are the contract's; `.env.example` lists them all.
 """
 
 import re
@@ -37,17 +37,24 @@ class Settings(BaseSettings):
     """Each field is an environment variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     bind_address: str = "127.0.0.1"
-    """Only this machine, unless told: without operator keys everybody who can reach the port is an operator."""
+    """Only this machine, unless told: without operator keys everybody who can reach the port is an
+    operator.
+    """
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
     max_body_bytes: Annotated[int, Field(ge=1024)] = 262_144
     body_timeout: Duration = timedelta(seconds=10)
     """A whole body must be in by then; a slower sender holds memory for nothing."""
     shutdown_timeout: Duration = timedelta(seconds=30)
-    """More than the provider's time-out, so that a capture under way is answered before the stop."""
+    """More than the provider's time-out, so that a capture under way is answered before the stop.
+    """
 
     data_dir: Path = Path(".data")
     pg_url: str | None = None
@@ -58,7 +65,9 @@ class Settings(BaseSettings):
 
     webhook_mode: Literal["sync"] = "sync"
     webhook_batch_max: Annotated[int, Field(ge=1, le=5000)] = 500
-    """A batch holds its orders' locks: larger ones gain little (half of the cost is gone at 16) and block longer."""
+    """A batch holds its orders' locks: larger ones gain little (half of the cost is gone at 16) and
+    block longer.
+    """
     webhook_queue_max: Annotated[int, Field(ge=1)] = 5000
     """About a second's work: who comes later would lose patience anyway, and is told so at once."""
 
@@ -90,12 +99,12 @@ class Settings(BaseSettings):
 
 
 def load(**given: Any) -> Settings:
-    """The settings of this process; `given` ones win over the environment. Raises `SettingsError`."""
+    """This process's settings; `given` ones win over the environment. Raises `SettingsError`."""
     try:
         return Settings(**given)
     except ValidationError as invalid:
         lines = [
-            f"  {'.'.join(map(str, error['loc'])).upper()}: {error['msg'].removeprefix('Value error, ')}"
+            f"  {str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
             for error in invalid.errors(include_url=False, include_input=False)
         ]
         raise SettingsError("\n".join(["These settings are wrong:", *lines])) from None

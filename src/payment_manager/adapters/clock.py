@@ -14,7 +14,9 @@ class SystemClock:
 
 
 class UUIDv7s:
-    """`EventIds` by RFC 9562 §5.7, with a counter within the millisecond: each is greater than the one before."""
+    """`EventIds` by RFC 9562 §5.7, with a counter within the millisecond: each is greater than the
+    one before.
+    """
 
     def next(self) -> UUID:
         return uuid7()

@@ -1,9 +1,9 @@
 """The one write path for webhooks: a batch in, an outcome for each, one transaction.
 
-How to think about it: sync mode's requests and Kafka's polls end here alike. All orders of the batch are locked, the
-webhooks are decided one after the other in the order of arrival, everything is written at once; when this returns, it is
-durable. A chargeback whose order is unknown is parked, and applied in the very transaction that creates the order, so
-no interleaving can leave it behind.
+How to think about it: sync mode's requests and Kafka's polls end here alike. All orders of the
+batch are locked, the webhooks are decided one after the other in the order of arrival, everything
+is written at once; when this returns, it is durable. A chargeback whose order is unknown is parked,
+and applied in the very transaction that creates the order, so no interleaving can leave it behind.
 """
 
 from collections.abc import Sequence
@@ -66,9 +66,9 @@ class ApplyWebhooks:
     async def __call__(self, batch: Sequence[Webhook]) -> Sequence[Taken | WriteRefused]:
         """One outcome a webhook, in the batch's order; all of them durable.
 
-        A batch that the database refuses for good is halved until the webhook that is to blame stands alone: it gets the
-        refusal, its neighbours their outcomes. Raises `Unavailable`; what was not answered may then be applied or not,
-        and sending it again is safe.
+        A batch that the database refuses for good is halved until the webhook that is to blame
+        stands alone: it gets the refusal, its neighbours their outcomes. Raises `Unavailable`; what
+        was not answered may then be applied or not, and sending it again is safe.
         """
         try:
             return await self._apply(batch)
@@ -147,7 +147,9 @@ def _take_notice(
 
 
 def _apply_parked(work: WorkingSet, order_id: str) -> None:
-    """What waited for this order, in the order of parking; its id is known already, only a rejection is news."""
+    """What waited for this order, in the order of parking; its id is known already, only a
+    rejection is news.
+    """
     waiting = work.loaded.parked.pop(order_id, [])
     if not waiting:
         return

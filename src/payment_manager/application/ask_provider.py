@@ -1,9 +1,11 @@
-"""Money moves: a question that was requested in the log is put to the provider, and its answer recorded.
+"""Money moves: a question that was requested in the log is put to the provider, and its answer
+recorded.
 
-How to think about it: three steps that never share a transaction. The intent is committed first (`operate`), then the
-provider is asked, then the answer is committed (here). A crash or a lost answer between two of them leaves the intent
-open, and an open intent is asked again with the same key until the answer is known (`reconcile`): the provider does the
-thing once, and we learn of it in the end.
+How to think about it: three steps that never share a transaction. The intent is committed first
+(`operate`), then the provider is asked, then the answer is committed (here). A crash or a lost
+answer between two of them leaves the intent open, and an open intent is asked again with the same
+key until the answer is known (`reconcile`): the provider does the thing once, and we learn of it in
+the end.
 """
 
 from datetime import timedelta
@@ -46,7 +48,9 @@ log = structlog.get_logger()
 
 
 def provider_key(space: Space, order_id: str, key: str) -> str:
-    """The key that the provider sees: a caller's key belongs to one order, the provider's to all (decision 0004)."""
+    """The key that the provider sees: a caller's key belongs to one order, the provider's to all
+    (decision 0004).
+    """
     return str(uuid5(_PROVIDER_KEYS, f"{space}\n{order_id}\n{key}"))
 
 
@@ -75,7 +79,8 @@ class AskProvider:
     async def __call__(self, attempt: Attempt) -> None:
         """Ask, and record what is answered; an unknown answer is scheduled to be asked again.
 
-        Asking twice is harmless: the key is the same. Raises `Unavailable`; the intent then stays open.
+        Asking twice is harmless: the key is the same. Raises `Unavailable`; the intent then stays
+        open.
         """
         async with self._database.transaction() as transaction:
             question = _question(await transaction.load([attempt.order_id]), attempt)
@@ -142,9 +147,7 @@ class AskProvider:
             )
 
 
-def _question(
-    loaded: Loaded, attempt: Attempt
-) -> CaptureQuestion | RepresentmentQuestion | None:
+def _question(loaded: Loaded, attempt: Attempt) -> CaptureQuestion | RepresentmentQuestion | None:
     """What is to be asked, as it was requested; None where it is settled."""
     order_id, key = attempt.order_id, attempt.key
     shown = provider_key(attempt.space, order_id, key)

@@ -1,15 +1,15 @@
 """Every Protocol that the outside must satisfy, on one page, with the values that cross it.
 
-How to think about it: the application puts steps in sequence and decides nothing; what it needs of a database, a provider
-or a clock stands here as a promise. An adapter keeps the promise or raises one of the two errors below; a driver's own
-error never comes through.
+How to think about it: the application puts steps in sequence and decides nothing; what it needs of
+a database, a provider or a clock stands here as a promise. An adapter keeps the promise or raises
+one of the two errors below; a driver's own error never comes through.
 
     PortError
-    ├── Unavailable     passing: a connection, a failover, a deadlock, a time-out. The same call may go through later
-    └── WriteRefused    lasting: the database will never take this write, whoever asks and how often
+    ├── Unavailable     passing: a connection, a failover, a deadlock. Later the call may succeed
+    └── WriteRefused    lasting: the database will never take this write
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,11 +26,15 @@ State = TypeVar("State", Order, Dispute)
 
 
 class PortError(Exception):
-    """Something outside did not do what was asked; nothing of it was done, or all of it (see `Unavailable`)."""
+    """Something outside did not do what was asked; nothing of it was done, or all of it (see
+    `Unavailable`).
+    """
 
 
 class Unavailable(PortError):
-    """Passing trouble. Raised by a commit, it leaves open whether the commit happened; known ids make asking again safe."""
+    """Passing trouble. Raised by a commit, it leaves open whether the commit happened; known ids
+    make asking again safe.
+    """
 
 
 class WriteRefused(PortError):
@@ -49,7 +53,7 @@ class EventIds(Protocol):
         ...
 
 
-# ── The write side ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── The write side ────────────────────────────────────────────────────────────────────────────────
 
 
 class Space(StrEnum):
@@ -67,7 +71,9 @@ class WebhookId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A webhook that was taken before. `rejected_over`: the status that it contradicted, if it was rejected."""
+    """A webhook that was taken before. `rejected_over`: the status that it contradicted, if it was
+    rejected.
+    """
 
     content_hash: bytes
     rejected_over: str | None = None
@@ -108,7 +114,9 @@ class Recorded:
 
 @dataclass(slots=True)
 class Loaded:
-    """What is stored about some orders: each aggregate whole, keyed by `order_id` (a dispute by its order's)."""
+    """What is stored about some orders: each aggregate whole, keyed by `order_id` (a dispute by its
+    order's).
+    """
 
     orders: dict[str, Stream[Order]] = field(default_factory=dict)
     disputes: dict[str, Stream[Dispute]] = field(default_factory=dict)
@@ -132,8 +140,9 @@ class Attempt:
 class Changes:
     """What a transaction writes.
 
-    `requested` and `settled` name attempts whose parameters and answers stand in the saved states; `evidence` names the
-    orders whose dispute has new evidence; `unparked` the orders whose parked notices were applied.
+    `requested` and `settled` name attempts whose parameters and answers stand in the saved states;
+    `evidence` names the orders whose dispute has new evidence; `unparked` the orders whose parked
+    notices were applied.
     """
 
     orders: dict[str, Stream[Order]] = field(default_factory=dict)
@@ -148,27 +157,26 @@ class Changes:
 
 
 class Transaction(Protocol):
-    async def load(
-        self, order_ids: Sequence[str], webhook_ids: Sequence[WebhookId] = ()
-    ) -> Loaded:
-        """Lock these orders and their disputes (present or not, in one order) and read all that is stored about them.
+    async def load(self, order_ids: Sequence[str], webhook_ids: Sequence[WebhookId] = ()) -> Loaded:
+        """Lock these orders and their disputes (present or not, in one order) and read all that is
+        stored about them.
 
         The locks last until the transaction ends. To be called once, before anything is saved.
         """
         ...
 
     async def save(self, changes: Changes) -> None:
-        """Write all of it in a fixed number of statements. Durable when the transaction has ended."""
+        """Write it all in a fixed number of statements. Durable when the transaction has ended."""
         ...
 
 
 class Database(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Commits at the end, rolls back on any exception. Raises `Unavailable` or `WriteRefused`."""
+        """Commits at the end, rolls back on an exception. Raises `Unavailable`, `WriteRefused`."""
         ...
 
 
-# ── The provider ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── The provider ──────────────────────────────────────────────────────────────────────────────────
 
 
 class Gateway(Protocol):
@@ -193,8 +201,12 @@ class OpenIntents:
 class Intents(Protocol):
     """The open questions to the provider: a queue in the database. Raises `Unavailable`."""
 
-    async def claim_due(self, now: datetime, *, lease_until: datetime, limit: int) -> Sequence[Attempt]:
-        """Take the open attempts that are due, at most `limit`, so that nobody else is given them before `lease_until`."""
+    async def claim_due(
+        self, now: datetime, *, lease_until: datetime, limit: int
+    ) -> Sequence[Attempt]:
+        """Take the open attempts that are due, at most `limit`, so that nobody else is given them
+        before `lease_until`.
+        """
         ...
 
     async def ask_again_at(self, attempt: Attempt, when: datetime) -> None:
@@ -204,7 +216,7 @@ class Intents(Protocol):
     async def open(self, overdue_before: datetime) -> OpenIntents: ...
 
 
-# ── The read side ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── The read side ─────────────────────────────────────────────────────────────────────────────────
 
 Place = tuple[datetime, str]
 """Where a page ended: the time and the id of its last row."""
@@ -233,7 +245,9 @@ class DisputesAsked:
 
 @dataclass(frozen=True, slots=True)
 class EventsAsked:
-    """`streams`: order or dispute ids, as text. The window is half open: `time_from` <= t < `time_to`."""
+    """`streams`: order or dispute ids, as text. The window is half open: `time_from` <= t <
+    `time_to`.
+    """
 
     space: Space
     streams: Sequence[str] = ()
@@ -264,7 +278,8 @@ class EventRow(NamedTuple):
 
 
 class ReadModel(Protocol):
-    """Questions about what is committed; each is one statement, whatever the size of the log. Raises `Unavailable`.
+    """Questions about what is committed; each is one statement, whatever the size of the log.
+    Raises `Unavailable`.
 
     A list answers at most `limit` rows that come after `after` in its own order.
     """
@@ -273,7 +288,9 @@ class ReadModel(Protocol):
 
     async def disputes_by_id(self, dispute_ids: Sequence[UUID]) -> dict[UUID, Dispute]: ...
 
-    async def orders(self, asked: OrdersAsked, after: Place | None, limit: int) -> Sequence[Order]: ...
+    async def orders(
+        self, asked: OrdersAsked, after: Place | None, limit: int
+    ) -> Sequence[Order]: ...
 
     async def disputes(
         self, asked: DisputesAsked, after: Place | None, limit: int
@@ -284,12 +301,14 @@ class ReadModel(Protocol):
     ) -> Sequence[EventRow]: ...
 
 
-# ── Upkeep ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Upkeep ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionHealth:
-    """`days_ahead`: how many days after today are made; `default_rows`: events outside of every day (at most counted)."""
+    """`days_ahead`: how many days after today are made; `default_rows`: events outside of every day
+    (at most counted).
+    """
 
     days_ahead: int
     default_rows: int
@@ -297,7 +316,7 @@ class PartitionHealth:
 
 class Partitions(Protocol):
     async def maintain(self, now: datetime) -> PartitionHealth:
-        """Make the days that are missing. Idempotent; never blocks writers for more than a moment."""
+        """Make the days that are missing. Idempotent; blocks writers for a moment at most."""
         ...
 
 
@@ -315,3 +334,92 @@ class Telemetry(Protocol):
     def intents(self, found: OpenIntents, now: datetime) -> None: ...
 
     def partitions(self, health: PartitionHealth) -> None: ...
+
+
+# ── Proof and repair ──────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something stored that can't be read back; `why` is for people and repeats no content."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An event as it stands in the log. `content_hash` is a webhook's, from its payload."""
+
+    sequence: int
+    created_at: datetime
+    correlation_id: str
+    event: order.Event | dispute.Event | Unreadable
+    content_hash: bytes | None = None
+
+
+@dataclass(slots=True)
+class Share:
+    """All that is stored about the orders up to `upto`, keyed by `order_id` (a dispute by its
+    order's).
+
+    Events come by sequence. `dispute_ids` are those that the rows bear; `lone_intents` the orders
+    with a submission and without a dispute.
+    """
+
+    upto: str
+    is_last: bool
+    orders: dict[str, Stream[Order] | Unreadable] = field(default_factory=dict)
+    disputes: dict[str, Stream[Dispute] | Unreadable] = field(default_factory=dict)
+    dispute_ids: dict[str, UUID] = field(default_factory=dict)
+    order_events: dict[str, list[Logged]] = field(default_factory=dict)
+    dispute_events: dict[str, list[Logged]] = field(default_factory=dict)
+    known: dict[WebhookId, Known] = field(default_factory=dict)
+    parked: dict[str, list[Parked | Unreadable]] = field(default_factory=dict)
+    lone_intents: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Repairs:
+    """What is written over damaged rows: first all in `wiped_…` goes, then the rest is written.
+
+    A wiped order goes with its captures, a wiped dispute with its evidence and submissions. An
+    order to be written stays in its place, its captures go: `attempts` brings them anew.
+    """
+
+    orders: dict[str, Stream[Order]] = field(default_factory=dict)
+    disputes: dict[str, Stream[Dispute]] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    known: dict[WebhookId, tuple[Known, datetime]] = field(default_factory=dict)
+    wiped_orders: set[str] = field(default_factory=set)
+    wiped_disputes: set[str] = field(default_factory=set)
+    wiped_ids: set[WebhookId] = field(default_factory=set)
+
+
+class Walk(Protocol):
+    """A walk over all that is stored, share by share, in the order of the orders' ids."""
+
+    async def size(self) -> int:
+        """How many orders there are to walk over: for a progress bar."""
+        ...
+
+    async def lost_disputes(self) -> dict[UUID, str | None]:
+        """The disputes that have events and no row, each with the order that its events name."""
+        ...
+
+    async def share(self, after: str, lost: Collection[str]) -> Share:
+        """The next few hundred orders behind `after`, and those of `lost` among them."""
+        ...
+
+    async def repair(self, repairs: Repairs) -> None: ...
+
+
+class Audit(Protocol):
+    """What proves and repairs. Raises `Unavailable`."""
+
+    def reading(self) -> AbstractAsyncContextManager[Walk]:
+        """All shares as of one moment, beside writers that go on; nothing can be repaired."""
+        ...
+
+    def repairing(self) -> AbstractAsyncContextManager[Walk]:
+        """One share, whose orders are locked before it is read and until the repair is durable."""
+        ...

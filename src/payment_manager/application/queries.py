@@ -1,8 +1,8 @@
 """The read side: single rows, and lists page by page.
 
-How to think about it: a question is answered from what is committed, never from memory. Point reads that are in flight at
-the same moment share a query, as webhooks share a transaction. A page asks for one row more than it shows: that row
-says whether there is a next page, and nothing is counted.
+How to think about it: a question is answered from what is committed, never from memory. Point reads
+that are in flight at the same moment share a query, as webhooks share a transaction. A page asks
+for one row more than it shows: that row says whether there is a next page, and nothing is counted.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,9 +70,7 @@ class Queries:
         rows = await patiently(lambda: self._read_model.disputes(asked, after, limit + 1))
         return _page(rows, limit, lambda row: (row.recorded_at, str(row.dispute.dispute_id)))
 
-    async def events(
-        self, asked: EventsAsked, after: Place | None, limit: int
-    ) -> Page[EventRow]:
+    async def events(self, asked: EventsAsked, after: Place | None, limit: int) -> Page[EventRow]:
         rows = await patiently(lambda: self._read_model.events(asked, after, limit + 1))
         return _page(rows, limit, lambda row: (row.created_at, str(row.event_id)))
 

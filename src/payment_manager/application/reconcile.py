@@ -1,8 +1,9 @@
 """Open questions to the provider are asked again until they are answered.
 
-How to think about it: a capture whose answer was lost is not failed, it is unknown, and only the provider can say. So each
-round takes what is due and asks again with the same key; the delay doubles from question to question. A claimed question
-is leased: if this process dies, the lease runs out and somebody else asks.
+How to think about it: a capture whose answer was lost is not failed, it is unknown, and only the
+provider can say. So each round takes what is due and asks again with the same key; the delay
+doubles from question to question. A claimed question is leased: if this process dies, the lease
+runs out and somebody else asks.
 """
 
 import asyncio
@@ -48,7 +49,8 @@ class Reconcile:
         return len(claimed)
 
     async def open(self) -> OpenIntents:
-        """How many are open, and how many for too long: the log has an alarm when that number rises.
+        """How many are open, and how many for too long: the log has an alarm when that number
+        rises.
 
         Raises `Unavailable`.
         """

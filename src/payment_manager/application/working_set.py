@@ -1,8 +1,10 @@
-"""The aggregates that one transaction works on, in memory, and what is to be written when it is done.
+"""The aggregates that one transaction works on, in memory, and what is to be written when it is
+done.
 
-How to think about it: a transaction loads some orders with their disputes, puts commands to them one after the other, and
-saves everything once. Each command sees what the ones before it did. Time is given out here: an aggregate's events are
-strictly later than those before them, even if the clock went back, so the log in time order is the log in sequence.
+How to think about it: a transaction loads some orders with their disputes, puts commands to them
+one after the other, and saves everything once. Each command sees what the ones before it did. Time
+is given out here: an aggregate's events are strictly later than those before them, even if the
+clock went back, so the log in time order is the log in sequence.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +33,9 @@ State = TypeVar("State", Order, Dispute)
 
 
 class WorkingSet:
-    """Commands come as functions of the time at which they happen, since the time depends on the aggregate's log."""
+    """Commands come as functions of the time at which they happen, since the time depends on the
+    aggregate's log.
+    """
 
     def __init__(self, loaded: Loaded, now: datetime, event_ids: EventIds) -> None:
         self.loaded = loaded
@@ -50,7 +54,9 @@ class WorkingSet:
     def tell_order(
         self, order_id: str, command: OrderCommand, correlation_id: str
     ) -> Sequence[order.Event] | Rejection:
-        """Decide, evolve and note what is to be written. The events (none for a repeat), or the refusal."""
+        """Decide, evolve and note what is to be written. The events (none for a repeat), or the
+        refusal.
+        """
         stream = self.loaded.orders.get(order_id)
         at = self._time_after(stream)
         decided = order.decide(command(at), stream.state if stream else None)

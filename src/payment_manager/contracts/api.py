@@ -1,7 +1,8 @@
 """What operators send and what the API answers.
 
-How to think about it: requests are models that are checked, all wrong fields at once; answers are plain structs, encoded
-as they stand. Amounts are JSON numbers with exactly the currency's decimals, times are UTC.
+How to think about it: requests are models that are checked, all wrong fields at once; answers are
+plain structs, encoded as they stand. Amounts are JSON numbers with exactly the currency's decimals,
+times are UTC.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from payment_manager.contracts.webhooks import Amount, Currency, amount_in, known_currency
 from payment_manager.contracts.wire import IdempotencyKey, Line, Model
 
-# ── Requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Requests ──────────────────────────────────────────────────────────────────────────────────────
 
 
 class HoldRequest(Model):
@@ -45,7 +46,9 @@ class CaptureRequest(Model):
 
 
 class SubmitRequest(Model):
-    """`idempotency_key` may come as the Idempotency-Key header instead; without one each attempt has its own."""
+    """`idempotency_key` may come as the Idempotency-Key header instead; without one each attempt
+    has its own.
+    """
 
     idempotency_key: IdempotencyKey | None = None
 
@@ -80,11 +83,13 @@ class EvidenceRequest(Model):
         return self
 
 
-# ── Answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Answers ───────────────────────────────────────────────────────────────────────────────────────
 
 
 class WebhookAnswer(msgspec.Struct):
-    """`dispute_id` is null for an order's webhook. `outcome`: applied, stale, parked, accepted or duplicate."""
+    """`dispute_id` is null for an order's webhook. `outcome`: applied, stale, parked, accepted or
+    duplicate.
+    """
 
     outcome: str
     order_id: str
@@ -200,7 +205,7 @@ class FieldProblem(msgspec.Struct):
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """RFC 9457. `errors` for invalid input, `order_id` or `dispute_id` where a webhook was refused."""
+    """RFC 9457. `errors` for invalid input, the ids where a webhook was refused."""
 
     type: str
     title: str

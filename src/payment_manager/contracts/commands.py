@@ -1,7 +1,7 @@
 """From the wire to the domain: what a webhook means to a state machine.
 
-How to think about it: nothing is checked here, it was on the way in. The step is a module of its own because the Ingest
-service shares the wire but must not reach the state machines.
+How to think about it: nothing is checked here, it was on the way in. The step is a module of its
+own because the Ingest service shares the wire but must not reach the state machines.
 """
 
 from payment_manager.contracts.webhooks import ChargebackWebhook, OrderWebhook, Received

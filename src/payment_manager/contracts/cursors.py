@@ -1,8 +1,8 @@
 """Cursors: where a page ended, in a form that callers hand back and never read.
 
-How to think about it: a cursor is a place in an order (time, id), so it stays right while rows are added. It carries a
-hash of the list's name and filter, since a place in one list means nothing in another. It is not a secret and grants
-nothing, so it is not signed; a forged one is only a place.
+How to think about it: a cursor is a place in an order (time, id), so it stays right while rows are
+added. It carries a hash of the list's name and filter, since a place in one list means nothing in
+another. It is not a secret and grants nothing, so it is not signed; a forged one is only a place.
 """
 
 import base64
@@ -29,7 +29,9 @@ _decode = msgspec.msgpack.Decoder(_Cursor).decode
 
 
 def filter_hash(list_name: str, *parts: Any) -> bytes:
-    """`parts` are the filter's values and the order, in a form that is the same for the same filter."""
+    """`parts` are the filter's values and the order, in a form that is the same for the same
+    filter.
+    """
     text = msgspec.json.encode((list_name, parts), order="deterministic")
     return hashlib.blake2b(text, digest_size=_HASH_BYTES).digest()
 

@@ -1,8 +1,9 @@
 """Events as they are stored and shown: a kind, and data in JSON.
 
-How to think about it: the log outlives the code, so the stored form is a contract like any other. `encode` writes today's
-form, `decode` reads every form that was ever written; a new version of an event is a new branch in `decode`, never an
-update of the log. A webhook's data holds its payload as received, byte for byte, and decoding reads it again.
+How to think about it: the log outlives the code, so the stored form is a contract like any other.
+`encode` writes today's form, `decode` reads every form that was ever written; a new version of an
+event is a new branch in `decode`, never an update of the log. A webhook's data holds its payload as
+received, byte for byte, and decoding reads it again.
 """
 
 from datetime import datetime

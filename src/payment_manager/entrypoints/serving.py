@@ -1,8 +1,9 @@
 """An ASGI application behind a socket, from the first request to a graceful stop.
 
-How to think about it: the first signal stops taking work: the listening socket closes, what is under way is answered,
-then this returns and its caller closes what it opened, the other way round. A second signal does not wait for answers
-any more. The server never re-raises the signal: a stop that was asked for ends with exit code 0.
+How to think about it: the first signal stops taking work: the listening socket closes, what is
+under way is answered, then this returns and its caller closes what it opened, the other way round.
+A second signal does not wait for answers any more. The server never re-raises the signal: a stop
+that was asked for ends with exit code 0.
 """
 
 import asyncio
@@ -63,7 +64,8 @@ async def serve(app: ASGIApp, *, name: str, host: str, port: int, stop_seconds: 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=1024)
-    # Inherited by each connection: an answer in two writes must not wait for the peer's delayed acknowledgement.
+    # Inherited by each connection: an answer in two writes must not wait for the peer's delayed
+    # acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 

@@ -1,8 +1,9 @@
 """The driver's errors, translated at the border.
 
-How to think about it: the exception's type decides a message's fate, so the question is only whether the same call may
-succeed later. A connection, a deadlock, a full disk, a server in recovery, even a missing table (a deployment's trouble,
-not the message's): later. A value or a constraint that refuses this very write: never.
+How to think about it: the exception's type decides a message's fate, so the question is only
+whether the same call may succeed later. A connection, a deadlock, a full disk, a server in
+recovery, even a missing table (a deployment's trouble, not the message's): later. A value or a
+constraint that refuses this very write: never.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from payment_manager.application.ports import Unavailable, WriteRefused
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises `WriteRefused` for SQLSTATE classes 22 and 23, `Unavailable` for all else that the driver raises."""
+    """Raises `WriteRefused` for SQLSTATE classes 22 and 23, `Unavailable` for all else that the
+    driver raises.
+    """
     try:
         yield
     except (psycopg.DataError, psycopg.IntegrityError) as error:

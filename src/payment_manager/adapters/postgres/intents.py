@@ -1,7 +1,8 @@
 """The open questions to the provider, as a queue in the database.
 
-How to think about it: claiming a question is moving its time ahead in the same statement that finds it (`SKIP LOCKED`), so
-that two processes never ask the same one at the same time; a process that dies simply never moves it back.
+How to think about it: claiming a question is moving its time ahead in the same statement that finds
+it (`SKIP LOCKED`), so that two processes never ask the same one at the same time; a process that
+dies simply never moves it back.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """The schema, brought to the version that this code needs.
 
-How to think about it: every process may call `upgrade` at its start; an advisory lock lets one work and the others wait, and
-who comes second finds nothing to do. Each version runs in a transaction of its own, so a failure leaves the last whole
-one. Waiting for a table's lock is bounded: a migration that can't get it fails and is tried again, instead of
-stopping everybody behind it.
+How to think about it: every process may call `upgrade` at its start; an advisory lock lets one work
+and the others wait, and who comes second finds nothing to do. Each version runs in a transaction of
+its own, so a failure leaves the last whole one. Waiting for a table's lock is bounded: a migration
+that can't get it fails and is tried again, instead of stopping everybody behind it.
 """
 
 import re
@@ -15,7 +15,7 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 _FOLDER = Path(__file__).parent / "migrations"
@@ -29,7 +29,9 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the database back to `revision` (`base`: to nothing). What the versions above added is lost."""
+    """Take the database back to `revision` (`base`: to nothing). What the versions above added is
+    lost.
+    """
     with _locked(url) as connection:
         command.downgrade(_config(connection), revision)
 
@@ -55,7 +57,8 @@ def new_version(name: str) -> list[Path]:
         raise ValueError("a migration needs a name with letters or digits")
     number = f"{int(head() or 0) + 1:04}"
     made = command.revision(_config(None), message=slug, rev_id=number)
-    assert made is not None and not isinstance(made, list)
+    assert not isinstance(made, list)
+    assert made is not None
     script = Path(made.path)
     paths = [script]
     for direction, purpose in (("up", "what it adds and why"), ("down", "the way back")):
@@ -67,14 +70,22 @@ def new_version(name: str) -> list[Path]:
 
 @contextmanager
 def _locked(url: str) -> Iterator[Connection]:
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
-    with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
-        connection.execute(text("SET lock_timeout = '5s'"))
-        connection.execute(text("SET timezone = 'UTC'"))
-        connection.commit()  # the session's lock outlives it; each version has a transaction of its own
-        yield connection
-        connection.commit()
+    # Two connections: the lock belongs to a session, and each version has a transaction of its own.
+    with psycopg.connect(url, autocommit=True) as lock:
+        lock.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        engine = create_engine(
+            "postgresql+psycopg://", creator=lambda: _connect(url), poolclass=NullPool
+        )
+        with engine.connect() as connection:
+            yield connection
+
+
+def _connect(url: str) -> psycopg.Connection:
+    connection = psycopg.connect(url, autocommit=True)
+    connection.execute("SET lock_timeout = '5s'")
+    connection.execute("SET timezone = 'UTC'")
+    connection.autocommit = False
+    return connection
 
 
 def _config(connection: Connection | None) -> Config:

@@ -1,8 +1,8 @@
 """The days of the event logs, as native partitions that the service makes ahead.
 
-How to think about it: a day's partition must be there before its first event, so days are made well ahead and again and
-again; making one that is there is no work. The names are those that pg_partman gives (`order_events_p20261122`), so
-that a server with the extension can take over the same tables.
+How to think about it: a day's partition must be there before its first event, so days are made well
+ahead and again and again; making one that is there is no work. The names are those that pg_partman
+gives (`order_events_p20261122`), so that a server with the extension can take over the same tables.
 """
 
 from datetime import date, datetime, timedelta
@@ -61,7 +61,7 @@ async def _days(connection: psycopg.AsyncConnection, table: str) -> set[date]:
     cursor = await connection.execute(SQL["partition_bounds"], {"table": table})
     prefix = f"{table}_p"
     names = [name for (name,) in await cursor.fetchall() if name.startswith(prefix)]
-    return {datetime.strptime(name.removeprefix(prefix), "%Y%m%d").date() for name in names}
+    return {date.fromisoformat(name.removeprefix(prefix)) for name in names}
 
 
 async def _make_day(connection: psycopg.AsyncConnection, table: str, day: date) -> bool:
@@ -73,7 +73,8 @@ async def _make_day(connection: psycopg.AsyncConnection, table: str, day: date) 
     )
     try:
         async with connection.transaction():
-            # Waiting long for the lock would make everybody behind us wait too; the next round tries again.
+            # Waiting long for the lock would make everybody behind us wait too; the next round
+            # tries again.
             await connection.execute("SET LOCAL lock_timeout = '2s'")
             cursor = await connection.execute(_LOCK)
             row = await cursor.fetchone()
@@ -85,7 +86,8 @@ async def _make_day(connection: psycopg.AsyncConnection, table: str, day: date) 
     except psycopg.errors.DuplicateTable:
         return False  # another process was faster
     except psycopg.errors.CheckViolation:
-        # The default partition holds rows of that day: they were saved, but the day can't be made over them.
+        # The default partition holds rows of that day: they were saved, but the day can't be made
+        # over them.
         log.error("partition_blocked_by_default_rows", table=table, day=day.isoformat())
         return False
     return True

@@ -1,18 +1,35 @@
 """Connections: how each one is set up, and how many there are.
 
-How to think about it: a connection that does not answer must cost somebody a second, not the service its life. So waiting
-for one is bounded, a statement is bounded by the server, and a peer that vanished is found out by TCP.
+How to think about it: a connection that does not answer must cost somebody a second, not the
+service its life. So waiting for one is bounded, a statement is bounded by the server, and a peer
+that vanished is found out by TCP.
 """
 
-from psycopg import AsyncConnection
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool
+
+from payment_manager.application.ports import Unavailable
+
+WAIT_SECONDS = 30
+"""At the start, for a server that is still starting itself. Later outages are waited out without a
+limit.
+"""
+
+log = structlog.get_logger()
 
 _SETTINGS = {
     # Times are compared and answered in UTC, whatever the server's own zone is.
     "timezone": "UTC",
-    # Each statement here has one good plan; planning a partitioned table anew for each call costs more than running it.
+    # Each statement here has one good plan; planning a partitioned table anew for each call costs
+    # more than running it.
     "plan_cache_mode": "force_generic_plan",
-    # Above every statement of ours by far; a statement that runs longer holds locks that others wait for.
+    # Above every statement of ours by far; a statement that runs longer holds locks that others
+    # wait for.
     "statement_timeout": "15s",
     "idle_in_transaction_session_timeout": "15s",
 }
@@ -29,13 +46,9 @@ _TCP = {
 
 async def _configure(connection: AsyncConnection) -> None:
     await connection.execute(
-        "SELECT set_config(name, setting, false) FROM json_each_text(%s::json) AS s (name, setting)",
-        (_as_json(_SETTINGS),),
+        "SELECT set_config(name, setting, false) FROM unnest(%s, %s) AS s (name, setting)",
+        (list(_SETTINGS), list(_SETTINGS.values())),
     )
-
-
-def _as_json(settings: dict[str, str]) -> str:
-    return "{" + ",".join(f'"{name}":"{value}"' for name, value in settings.items()) + "}"
 
 
 def connection_pool(url: str, *, size_max: int, size_min: int = 2) -> AsyncConnectionPool:
@@ -49,7 +62,32 @@ def connection_pool(url: str, *, size_max: int, size_min: int = 2) -> AsyncConne
         kwargs={"autocommit": True, **_TCP},
         # A request waits this long for a connection before it is told that there is none.
         timeout=1.0,
-        # Give up a lost connection soon: the next request tries a new one at once, so the service is back with the server.
+        # Give up a lost connection soon: the next request tries a new one at once, so the service
+        # is back with the server.
         reconnect_timeout=1.0,
         name="postgres",
     )
+
+
+@asynccontextmanager
+async def opened_pool(url: str, size_max: int) -> AsyncIterator[AsyncConnectionPool]:
+    pool = connection_pool(url, size_max=size_max)
+    await pool.open()
+    try:
+        yield pool
+    finally:
+        await pool.close(timeout=5)
+
+
+async def wait_until_reachable(url: str) -> None:
+    """Returns when a server answers at `url`; raises `Unavailable` after `WAIT_SECONDS`."""
+    for _ in range(WAIT_SECONDS):
+        try:
+            connection = await AsyncConnection.connect(url, connect_timeout=3)
+        except OperationalError as error:
+            log.warning("postgres_not_reachable_yet", reason=str(error).strip())
+            await asyncio.sleep(1)
+        else:
+            await connection.close()
+            return
+    raise Unavailable("PG_URL: no PostgreSQL answers there")

@@ -1,8 +1,8 @@
 """The read side: rows as they are committed, a statement a question.
 
-How to think about it: a list is a walk along one index from where the last page ended (keyset), so page one thousand costs
-what page one costs. Conditions are put together from the fixed fragments below and never hold a value; each shape of a
-question is one prepared statement.
+How to think about it: a list is a walk along one index from where the last page ended (keyset), so
+page one thousand costs what page one costs. Conditions are put together from the fixed fragments
+below and never hold a value; each shape of a question is one prepared statement.
 """
 
 from collections.abc import Sequence
@@ -90,9 +90,7 @@ class PostgresReadModel:
                 return await cursor.fetchall()
 
 
-def events_statement(
-    asked: EventsAsked, after: Place | None, limit: int
-) -> tuple[str, Parameters]:
+def events_statement(asked: EventsAsked, after: Place | None, limit: int) -> tuple[str, Parameters]:
     """The statement of one question, also for those who want to see its plan."""
     values: Parameters = {"limit": limit}
     conditions = _beyond("e.created_at", "e.event_id", "uuid", after, asked.ascending, values)
@@ -130,7 +128,7 @@ def events_statement(
 
 
 def _any(column: str, name: str, wanted: Sequence[Any], values: Parameters) -> list[str]:
-    """`column` is one of `wanted`; with one value an equality, which an index can follow in order."""
+    """`column` is one of `wanted`; one value makes an equality, which an index follows in order."""
     if not wanted:
         return []
     plain = [str(value) if isinstance(value, str) else value for value in wanted]

@@ -18,7 +18,8 @@ class PostgresReadiness:
     async def checks(self) -> dict[str, str]:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                # A connection that broke while it was idle is not the answer: the pool replaces it, ask again.
+                # A connection that broke while it was idle is not the answer: the pool replaces it,
+                # ask again.
                 return {"postgres": await patiently(self._ask)}
         except (Unavailable, TimeoutError):
             return {"postgres": "unavailable"}

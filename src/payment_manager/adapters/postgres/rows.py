@@ -1,7 +1,8 @@
 """Rows to states and back: the only place that knows both columns and dataclasses.
 
-How to think about it: a row is written as a JSON object and unpacked by the server (`json_to_recordset`), because encoding
-a batch that way costs the service a tenth of what the driver needs for arrays of text. Reading goes through the driver.
+How to think about it: a row is written as a JSON object and unpacked by the server
+(`json_to_recordset`), because encoding a batch that way costs the service a tenth of what the
+driver needs for arrays of text. Reading goes through the driver.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,15 @@ from typing import Any
 
 import msgspec
 
-from payment_manager.application.ports import Attempt, Known, Parked, Recorded, Space, Stream, WebhookId
+from payment_manager.application.ports import (
+    Attempt,
+    Known,
+    Parked,
+    Recorded,
+    Space,
+    Stream,
+    WebhookId,
+)
 from payment_manager.contracts.commands import chargeback_notice
 from payment_manager.contracts.events import encode_dispute_event, encode_order_event
 from payment_manager.contracts.webhooks import read_chargeback_webhook
@@ -35,7 +44,7 @@ class _Intent(msgspec.Struct):
     amount_minor: int = 0
     currency: str = ""
     file_ids: tuple[str, ...] = ()
-    fields: dict[str, str] = {}  # noqa: RUF012  msgspec copies it
+    fields: dict[str, str] = {}
 
 
 _decode_intents = msgspec.json.Decoder(list[_Intent]).decode
@@ -51,7 +60,7 @@ def as_json(rows: Sequence[Row]) -> str:
     return _encode(rows).decode()
 
 
-# ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Reading ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def order_stream(row: Sequence[Any]) -> Stream[Order]:
@@ -110,7 +119,9 @@ def dispute_stream(row: Sequence[Any]) -> Stream[Dispute]:
         due_from=due_from,
         progress=disputes.DisputeStatus(progress),
         evidence=(
-            Evidence(_decode_fields(fields), _decode_files(files), updated_at) if updated_at else None
+            Evidence(_decode_fields(fields), _decode_files(files), updated_at)
+            if updated_at
+            else None
         ),
         submissions=tuple(map(_submission, _decode_intents(submissions))) if submissions else (),
     )
@@ -136,7 +147,7 @@ def parked(row: Sequence[Any]) -> Parked:
     return Parked(notice, content_hash, parked_at, correlation_id)
 
 
-# ── Writing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Writing ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def order_row(stream: Stream[Order]) -> Row:

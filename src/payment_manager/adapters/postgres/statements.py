@@ -1,7 +1,8 @@
 """The SQL of this adapter, read once from its `.sql` files.
 
-How to think about it: a statement is found by its file's name, here and in a stack trace. A file may name another in
-braces, `{order_columns}`: that text is put in its place, so a list of columns is written once.
+How to think about it: a statement is found by its file's name, here and in a stack trace. A file
+may name another in braces, `{order_columns}`: that text is put in its place, so a list of columns
+is written once.
 """
 
 import re

@@ -1,8 +1,9 @@
 """The write side: a transaction that locks, loads and saves a batch.
 
-How to think about it: statements are sent in a pipeline, so a transaction costs two round trips however large its batch:
-one that locks and reads, one that writes and commits. Locks are taken by order id, before reading: a dispute is derived
-from its order, so one lock covers both, and an order that is not there yet can be locked too.
+How to think about it: statements are sent in a pipeline, so a transaction costs two round trips
+however large its batch: one that locks and reads, one that writes and commits. Locks are taken by
+order id, before reading: a dispute is derived from its order, so one lock covers both, and an order
+that is not there yet can be locked too.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -38,13 +39,12 @@ class PostgresTransaction:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def load(
-        self, order_ids: Sequence[str], webhook_ids: Sequence[WebhookId] = ()
-    ) -> Loaded:
+    async def load(self, order_ids: Sequence[str], webhook_ids: Sequence[WebhookId] = ()) -> Loaded:
         execute = self._connection.execute
         ids = {"order_ids": list(order_ids)}
         await execute(SQL["lock_orders"], ids)
-        # In READ COMMITTED each statement sees what was committed before it began: after the lock, all of it.
+        # In READ COMMITTED each statement sees what was committed before it began: after the lock,
+        # all of it.
         orders = await execute(SQL["load_orders"], ids)
         disputes = await execute(SQL["load_disputes"], ids)
         parked = await execute(SQL["load_parked"], ids)
@@ -63,7 +63,13 @@ class PostgresTransaction:
             loaded.disputes[row[0]] = rows.dispute_stream(row)
         for row in await parked.fetchall():
             loaded.parked.setdefault(row[0], []).append(rows.parked(row))
-        for space, order_id, provider_event_id, content_hash, rejected_over in await known.fetchall():
+        for (
+            space,
+            order_id,
+            provider_event_id,
+            content_hash,
+            rejected_over,
+        ) in await known.fetchall():
             id = WebhookId(Space(space), order_id, provider_event_id)
             loaded.known[id] = Known(content_hash, rejected_over)
         return loaded
@@ -81,7 +87,9 @@ class PostgresTransaction:
             await self._write(f"append_{space}_events", events)
         if changes.known:
             # Never empty where something is remembered: a webhook leaves an event, or is parked.
-            taken_at = (changes.events[0].created_at if changes.events else changes.parked[0].parked_at)
+            taken_at = (
+                changes.events[0].created_at if changes.events else changes.parked[0].parked_at
+            )
             await self._write(
                 "save_webhook_ids",
                 (rows.webhook_id_row(id, known, taken_at) for id, known in changes.known.items()),

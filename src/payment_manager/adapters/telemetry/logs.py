@@ -1,7 +1,8 @@
 """Structured logs: for people on a console, as JSON for machines.
 
-How to think about it: a log line is an event's name with key-value pairs, never a sentence, never a body or a secret. What
-belongs to a request (`correlation_id`) is bound once at the edge and is on every line that the request causes.
+How to think about it: a log line is an event's name with key-value pairs, never a sentence, never a
+body or a secret. What belongs to a request (`correlation_id`) is bound once at the edge and is on
+every line that the request causes.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """Counts for those who watch the service, in Prometheus' text format.
 
-How to think about it: I2 is counted here: `webhooks_accepted` equals the sum of `webhooks_total` over applied, stale,
-duplicate, rejected and parked. Labels have few values each; no id is ever a label.
+How to think about it: I2 is counted here: `webhooks_accepted` equals the sum of `webhooks_total`
+over applied, stale, duplicate, rejected and parked. Labels have few values each; no id is ever a
+label.
 """
 
 from collections.abc import Callable
@@ -25,10 +26,16 @@ class PrometheusTelemetry:
         registry = self._registry = CollectorRegistry()
         name = "payment_manager"
         self._accepted = Counter(
-            f"{name}_webhooks_accepted", "Webhooks that were taken durably.", ["space"], registry=registry
+            f"{name}_webhooks_accepted",
+            "Webhooks that were taken durably.",
+            ["space"],
+            registry=registry,
         )
         self._webhooks = Counter(
-            f"{name}_webhooks", "Webhooks by what they came to.", ["space", "outcome"], registry=registry
+            f"{name}_webhooks",
+            "Webhooks by what they came to.",
+            ["space", "outcome"],
+            registry=registry,
         )
         self._batch = Histogram(
             f"{name}_webhook_batch_size",
@@ -62,7 +69,9 @@ class PrometheusTelemetry:
             f"{name}_provider_intents_open", "Questions whose answer is unknown.", registry=registry
         )
         self._oldest = Gauge(
-            f"{name}_provider_intents_oldest_seconds", "Age of the oldest of them.", registry=registry
+            f"{name}_provider_intents_oldest_seconds",
+            "Age of the oldest of them.",
+            registry=registry,
         )
         self._overdue = Gauge(
             f"{name}_provider_intents_overdue",

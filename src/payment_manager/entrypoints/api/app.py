@@ -1,7 +1,5 @@
 """The API service as an ASGI application."""
 
-from typing import Any
-
 from litestar import Litestar
 from litestar.types import ASGIApp, ControllerRouterHandler
 
@@ -16,9 +14,7 @@ from payment_manager.entrypoints.api.services import Services
 from payment_manager.entrypoints.api.webhooks import webhook_handlers
 
 
-def create_app(
-    services: Services, *, body_bytes_max: int, body_timeout_seconds: float
-) -> ASGIApp:
+def create_app(services: Services, *, body_bytes_max: int, body_timeout_seconds: float) -> ASGIApp:
     handlers: list[ControllerRouterHandler] = [
         *webhook_handlers(services),
         *order_handlers(services),

@@ -93,9 +93,7 @@ def dispute_handlers(services: Services) -> list[HTTPRouteHandler]:
         return json(evidence_view(id, found.evidence))
 
     @post("/disputes/{dispute_id:str}/evidence", status_code=200)
-    async def replace_evidence(
-        request: Request[Any, Any, Any], dispute_id: str
-    ) -> Response[bytes]:
+    async def replace_evidence(request: Request[Any, Any, Any], dispute_id: str) -> Response[bytes]:
         asked = await checked_body(request, EvidenceRequest)
         id = _dispute_id(dispute_id)
         if id is None:

@@ -1,7 +1,9 @@
-"""What surrounds every request: a correlation id, the limits of its body, its line in the log, and a last resort.
+"""What surrounds every request: a correlation id, the limits of its body, its line in the log, and
+a last resort.
 
-How to think about it: this is the outermost layer, plain ASGI, so that it also holds for routes that don't exist and for
-errors of the framework itself. Nothing that goes wrong behind it leaves the process as anything but a problem document.
+How to think about it: this is the outermost layer, plain ASGI, so that it also holds for routes
+that don't exist and for errors of the framework itself. Nothing that goes wrong behind it leaves
+the process as anything but a problem document.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from uuid import uuid4
 
 import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from payment_manager.entrypoints.api.problems import BodyTooLarge, BodyTooSlow, problem
 

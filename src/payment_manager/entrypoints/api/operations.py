@@ -12,7 +12,7 @@ from payment_manager.entrypoints.api.services import Services
 
 class Health(msgspec.Struct, omit_defaults=True):
     status: str
-    checks: dict[str, str] = {}  # noqa: RUF012  msgspec copies it
+    checks: dict[str, str] = {}  # msgspec copies it
 
 
 def operation_handlers(services: Services) -> list[HTTPRouteHandler]:

@@ -1,7 +1,8 @@
 """Requests' parts: bodies, query parameters, idempotency keys.
 
-How to think about it: everything that comes from outside is read here, once, and is either a checked value or an entry in
-the list of what is wrong. A parameter that is given twice where one is meant is wrong, not "the last wins".
+How to think about it: everything that comes from outside is read here, once, and is either a
+checked value or an entry in the list of what is wrong. A parameter that is given twice where one is
+meant is wrong, not "the last wins".
 """
 
 import re
@@ -34,11 +35,13 @@ class UnsupportedMediaType(Exception):
     """The body is not JSON by its content type."""
 
 
-# ── Bodies ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Bodies ────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def json_body(request: Request[Any, Any, Any]) -> bytes:
-    """The body as received. Raises `UnsupportedMediaType`; without a content type it is taken for JSON."""
+    """The body as received. Raises `UnsupportedMediaType`; without a content type it is taken for
+    JSON.
+    """
     content_type = request.headers.get("content-type", "application/json")
     essence, _, parameters = content_type.partition(";")
     charset = re.search(r'charset\s*=\s*"?([^\s";]+)', parameters, re.IGNORECASE)
@@ -61,7 +64,7 @@ async def optional_body(request: Request[Any, Any, Any], model: type[Checked]) -
     return await checked_body(request, model)
 
 
-# ── The Idempotency-Key header ────────────────────────────────────────────────────────────────────────────────────
+# ── The Idempotency-Key header ────────────────────────────────────────────────────────────────────
 
 
 def idempotency_key(scope: Scope, in_body: str | None) -> str | None:
@@ -89,7 +92,7 @@ def idempotency_key(scope: Scope, in_body: str | None) -> str | None:
     return text
 
 
-# ── Query parameters ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── Query parameters ──────────────────────────────────────────────────────────────────────────────
 
 
 class Query:
@@ -111,7 +114,7 @@ class Query:
             self._given.setdefault(name, []).append(value)
 
     def one(self, name: str, read: Callable[[str], Value]) -> Value | None:
-        """None where it is not given, or wrong. `read` raises `ValueError` with words for people."""
+        """None where not given, or wrong. `read` raises `ValueError` with words for people."""
         given = self._given.get(name)
         if given is None:
             return None
@@ -121,7 +124,7 @@ class Query:
         return self._read(name, given[0], read)
 
     def many(self, name: str, read: Callable[[str], Value]) -> Sequence[Value]:
-        """Repeated, comma-separated or both; sorted and each once, so that equal filters are equal."""
+        """Repeated, comma-separated or both; sorted, each once: equal filters are equal."""
         texts = [text for given in self._given.get(name, ()) for text in given.split(",")]
         if len(texts) > _PARAMETERS_MAX:
             self._errors.append(FieldError(name, f"must have at most {_PARAMETERS_MAX} values"))
@@ -137,7 +140,8 @@ class Query:
         text = self.one("cursor", str)
         self.done()
         if not text:
-            return None  # an empty one is what the last page gives; handed back, it means the beginning
+            # An empty one is what the last page gives; handed back, it means the beginning.
+            return None
         place = cursors.decode(filter, text)
         try:
             read_id(place[1])

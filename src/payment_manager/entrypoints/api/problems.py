@@ -1,7 +1,8 @@
 """Errors as RFC 9457 problem documents: one table from refusals to HTTP, one way to render them.
 
-How to think about it: the domain says why, this module says how that looks from outside. What it can't place is an
-internal error with no detail: no SQL, no stack and no broker's text ever leaves the process.
+How to think about it: the domain says why, this module says how that looks from outside. What it
+can't place is an internal error with no detail: no SQL, no stack and no broker's text ever leaves
+the process.
 """
 
 from collections.abc import Sequence
@@ -103,7 +104,10 @@ def problem(
 
 
 def rejected(
-    request: Request[Any, Any, Any], rejection: Rejection, order_id: str | None = None, dispute_id: UUID | None = None
+    request: Request[Any, Any, Any],
+    rejection: Rejection,
+    order_id: str | None = None,
+    dispute_id: UUID | None = None,
 ) -> Response[bytes]:
     status = next(status for kind, status in STATUS_OF.items() if isinstance(rejection, kind))
     return problem(

@@ -24,7 +24,9 @@ class ApiTelemetry(Protocol):
 
 class Readiness(Protocol):
     async def checks(self) -> dict[str, str]:
-        """Each part that the service needs, and `ok` or what is wrong with it. Answers within two seconds."""
+        """Each part that the service needs, and `ok` or what is wrong with it. Answers within two
+        seconds.
+        """
         ...
 
 

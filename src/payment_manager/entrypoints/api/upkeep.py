@@ -1,7 +1,7 @@
 """What the API service does besides answering: making days ahead, asking the provider again.
 
-How to think about it: the work is a `run_once` elsewhere; here are only the loops that sleep. A round that fails is logged and
-the next one comes; a loop never ends by itself.
+How to think about it: the work is a `run_once` elsewhere; here are only the loops that sleep. A
+round that fails is logged and the next one comes; a loop never ends by itself.
 """
 
 import asyncio
@@ -12,7 +12,9 @@ from payment_manager.application.ports import Clock, Partitions, PortError, Tele
 from payment_manager.application.reconcile import Reconcile
 
 DAYS_SECONDS = 600
-"""Days are made a week ahead, so any interval well below a day will do; rows in no day should be seen soon."""
+"""Days are made a week ahead, so any interval well below a day will do; rows in no day should be
+seen soon.
+"""
 
 RECONCILE_SECONDS = 1.0
 """One look into an index of open questions; when each is due stands in the database."""

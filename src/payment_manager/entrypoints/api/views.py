@@ -1,5 +1,9 @@
 """Domain states as the API shows them."""
 
+from uuid import UUID
+
+import msgspec
+
 from payment_manager.application.ports import EventRow
 from payment_manager.contracts.api import (
     CaptureAnswer,
@@ -16,10 +20,6 @@ from payment_manager.contracts.api import (
 from payment_manager.domain.dispute import Dispute, Evidence, Submission
 from payment_manager.domain.money import to_decimal
 from payment_manager.domain.order import AttemptStatus, Capture, Order
-
-from uuid import UUID
-
-import msgspec
 
 _SUBMISSION_STATUS = {
     AttemptStatus.PENDING: "pending",

@@ -75,9 +75,7 @@ def webhook_handlers(services: Services) -> list[HTTPRouteHandler]:
             case Outcome.APPLIED | Outcome.STALE | Outcome.PARKED | Outcome.DUPLICATE:
                 answer = WebhookAnswer(outcome, taken.order_id, taken.dispute_id)
                 status = 200 if outcome is Outcome.DUPLICATE else 202
-                return Response(
-                    encode(answer), status_code=status, media_type="application/json"
-                )
+                return Response(encode(answer), status_code=status, media_type="application/json")
             case _:
                 assert_never(outcome)
 

@@ -1,4 +1,6 @@
-"""Alembic's entry: how a migration gets its connection (see `migrate.py`, which is the only one to call it)."""
+"""Alembic's entry: how a migration gets its connection (see `migrate.py`, which is the only one to
+call it).
+"""
 
 from alembic import context
 
