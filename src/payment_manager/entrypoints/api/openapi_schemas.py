@@ -1,4 +1,4 @@
-"""JSON Schemas of what the API takes and gives, made from the types that do the reading and writing.
+"""JSON Schemas of what the API takes and gives, made from the types that read and write it.
 
 How to think about it: pydantic describes the requests, msgspec the answers; what neither can say
 (which currencies exist, that no text holds NUL, that a decimal is written as a number) is added
@@ -242,23 +242,21 @@ def page_of(item: str) -> Json:
 
 
 def _rewritten(schema: Any, rewrite: Callable[[Json], Json]) -> Any:
-    """The schema with every node below it, and then itself, rewritten.
-
-    A dictionary is a schema or holds schemas by name (`properties`, `$defs`); a name such as
-    `type` is told from the keyword by its value, which is a schema there.
-    """
+    """The schema with every node below it, and then itself, rewritten."""
     if isinstance(schema, list):
         return [_rewritten(each, rewrite) for each in schema]
     if not isinstance(schema, dict):
         return schema
+    # These two are no schemas: their keys are names of fields, and may be `type` or `title`.
     by_name = {"properties", "patternProperties"}
-    done = {
-        key: {name: _rewritten(each, rewrite) for name, each in below.items()}
-        if key in by_name
-        else _rewritten(below, rewrite)
-        for key, below in schema.items()
-    }
-    return rewrite(done)
+    return rewrite(
+        {
+            key: {name: _rewritten(each, rewrite) for name, each in below.items()}
+            if key in by_name
+            else _rewritten(below, rewrite)
+            for key, below in schema.items()
+        }
+    )
 
 
 def schemas() -> dict[str, Json]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from litestar import MediaType, Request, Response, get
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +255,7 @@ def _page(kind: ProblemKind) -> str:
 
 
 @get("/problems/{code:str}", include_in_schema=False, sync_to_thread=False)
-def explain_problem(code: str, request: Request[Any, Any, Any]) -> Response[Any]:
+def explain_problem(code: FromPath[str], request: Request[Any, Any, Any]) -> Response[Any]:
     """What a problem's `type` refers to: a page for browsers, JSON for all others."""
     kind = PROBLEMS.get(code)
     if kind is None:
