@@ -42,6 +42,8 @@ async def json_body(request: Request[Any, Any, Any]) -> bytes:
     """The body as received. Raises `UnsupportedMediaType`; without a content type it is taken for
     JSON.
     """
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType  # unpacked, a few bytes could become gigabytes
     content_type = request.headers.get("content-type", "application/json")
     essence, _, parameters = content_type.partition(";")
     charset = re.search(r'charset\s*=\s*"?([^\s";]+)', parameters, re.IGNORECASE)
