@@ -7,6 +7,7 @@ that was asked for ends with exit code 0.
 """
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Iterator
@@ -57,6 +58,11 @@ async def serve(app: ASGIApp, *, name: str, host: str, port: int, stop_seconds: 
         # Above this, who connects waits in the kernel's queue.
         backlog=1024,
     )
+    # What was made so far lives as long as the process: the collector need not look at it again,
+    # and with a higher threshold it looks a tenth as often at requests, which die young.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(7_000, 20, 50)
     await _Server(config).serve(sockets=[listening])
     log.info("stopped", service=name)
 

@@ -46,7 +46,8 @@ _TCP = {
 
 async def _configure(connection: AsyncConnection) -> None:
     await connection.execute(
-        "SELECT set_config(name, setting, false) FROM unnest(%s::text[], %s::text[]) AS s (name, setting)",
+        "SELECT set_config(name, setting, false)"
+        " FROM unnest(%s::text[], %s::text[]) AS s (name, setting)",
         (list(_SETTINGS), list(_SETTINGS.values())),
     )
 

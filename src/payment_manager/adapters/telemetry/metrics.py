@@ -87,17 +87,18 @@ class PrometheusTelemetry:
             registry=registry,
         )
         # Looking a child up by its labels costs more than counting; there are a few dozen.
-        self._webhook_children: dict[tuple[Space, str], Counter] = {}
+        self._webhook_children: dict[tuple[Space, str], list[Counter]] = {}
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def webhook(self, space: Space, outcome: str) -> None:
-        child = self._webhook_children.get((space, outcome))
-        if child is None:
-            child = self._webhooks.labels(space, outcome)
-            self._webhook_children[space, outcome] = child
-        child.inc()
-        if outcome not in _NOT_ACCEPTED:
-            self._accepted.labels(space).inc()
+        children = self._webhook_children.get((space, outcome))
+        if children is None:
+            children = [self._webhooks.labels(space, outcome)]
+            if outcome not in _NOT_ACCEPTED:
+                children.append(self._accepted.labels(space))
+            self._webhook_children[space, outcome] = children
+        for child in children:
+            child.inc()
 
     def webhook_batch(self, size: int) -> None:
         self._batch.observe(size)

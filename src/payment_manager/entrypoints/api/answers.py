@@ -1,10 +1,12 @@
-"""Answers as JSON: single ones, and pages."""
+"""Answers: a status, a body and headers, sent by the framework or without it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
 from litestar import Response
+from litestar.types import Send
 
 from payment_manager.application.queries import Page
 from payment_manager.contracts import cursors
@@ -13,6 +15,31 @@ from payment_manager.contracts.api import encode
 Row = TypeVar("Row")
 
 REPLAYED = {"Idempotent-Replayed": "true"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = "application/json"
+
+    def response(self) -> Response[bytes]:
+        return Response(
+            self.body,
+            status_code=self.status,
+            media_type=self.media_type,
+            headers=dict(self.headers),
+        )
+
+    async def send_to(self, send: Send) -> None:
+        headers = [
+            (b"content-type", self.media_type.encode()),
+            (b"content-length", b"%d" % len(self.body)),
+            *((name.lower().encode(), value.encode()) for name, value in self.headers.items()),
+        ]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
 class _PageBody(msgspec.Struct):
@@ -24,9 +51,7 @@ class _PageBody(msgspec.Struct):
 def json(
     answer: msgspec.Struct, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response[bytes]:
-    return Response(
-        encode(answer), status_code=status, media_type="application/json", headers=headers
-    )
+    return Answer(status, encode(answer), headers or {}).response()
 
 
 def page(found: Page[Row], view: Callable[[Row], Any], filter: bytes) -> Response[bytes]:

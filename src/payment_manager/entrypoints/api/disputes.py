@@ -27,7 +27,7 @@ from payment_manager.entrypoints.api.parameters import (
     order_id_text,
     time,
 )
-from payment_manager.entrypoints.api.problems import rejected
+from payment_manager.entrypoints.api.problems import refused
 from payment_manager.entrypoints.api.services import Services
 from payment_manager.entrypoints.api.views import (
     dispute_event_view,
@@ -79,7 +79,7 @@ def dispute_handlers(services: Services) -> list[HTTPRouteHandler]:
         id = _dispute_id(dispute_id)
         found = await queries.dispute(id) if id else None
         if found is None:
-            return rejected(request, DisputeUnknown())
+            return refused(request, DisputeUnknown())
         return json(dispute_view(found))
 
     @get("/disputes/{dispute_id:str}/evidence")
@@ -87,9 +87,9 @@ def dispute_handlers(services: Services) -> list[HTTPRouteHandler]:
         id = _dispute_id(dispute_id)
         found = await queries.dispute(id) if id else None
         if id is None or found is None:
-            return rejected(request, DisputeUnknown())
+            return refused(request, DisputeUnknown())
         if found.evidence is None:
-            return rejected(request, EvidenceUnknown())
+            return refused(request, EvidenceUnknown())
         return json(evidence_view(id, found.evidence))
 
     @post("/disputes/{dispute_id:str}/evidence", status_code=200)
@@ -97,7 +97,7 @@ def dispute_handlers(services: Services) -> list[HTTPRouteHandler]:
         asked = await checked_body(request, EvidenceRequest)
         id = _dispute_id(dispute_id)
         if id is None:
-            return rejected(request, DisputeUnknown())
+            return refused(request, DisputeUnknown())
         note(request.scope, dispute_id=dispute_id)
         files = tuple(
             EvidenceFile(file.file_id, file.name, file.content_type, file.size)
@@ -105,7 +105,7 @@ def dispute_handlers(services: Services) -> list[HTTPRouteHandler]:
         )
         replaced = await operate.replace_evidence(id, asked.fields or {}, files, by(request))
         if isinstance(replaced, Rejection):
-            return rejected(request, replaced)
+            return refused(request, replaced)
         return json(evidence_view(id, replaced))
 
     @post("/disputes/{dispute_id:str}/submit", status_code=202)
@@ -114,11 +114,11 @@ def dispute_handlers(services: Services) -> list[HTTPRouteHandler]:
         key = idempotency_key(request.scope, asked.idempotency_key)
         id = _dispute_id(dispute_id)
         if id is None:
-            return rejected(request, DisputeUnknown())
+            return refused(request, DisputeUnknown())
         note(request.scope, dispute_id=dispute_id)
         submitted = await operate.submit(id, key, by(request))
         if isinstance(submitted, Rejection):
-            return rejected(request, submitted)
+            return refused(request, submitted)
         note(request.scope, submission=submitted.submission.status.value)
         return json(
             submit_answer(submitted.submission), 202, REPLAYED if submitted.replayed else {}

@@ -15,7 +15,7 @@ from typing import Any
 from payment_manager.domain.dispute import DisputeStatus
 from payment_manager.domain.order import OrderStatus
 from payment_manager.entrypoints.api import openapi_examples as examples
-from payment_manager.entrypoints.api.openapi_schemas import Json, page_of, ref, schemas
+from payment_manager.entrypoints.api.openapi_schemas import NAMED, Json, page_of, ref, schemas
 from payment_manager.entrypoints.api.parameters import LIMIT_DEFAULT, LIMIT_MAX
 from payment_manager.entrypoints.api.problem_pages import PROBLEMS
 
@@ -27,8 +27,8 @@ def _query(name: str, schema: Json, description: str) -> Json:
 
 
 def _query_list(name: str, items: Json, description: str) -> Json:
-    schema = {"type": "array", "items": items, "maxItems": LIMIT_MAX}
-    said = f"{description} May repeat or be comma-separated."
+    schema = {"type": "array", "items": items}
+    said = f"{description} May repeat or be comma-separated; at most 1000 values in all lists."
     return _query(name, schema, said) | {"style": "form", "explode": True}
 
 
@@ -47,11 +47,13 @@ def _shared(name: str) -> Json:
 
 
 _UUID: Json = {"type": "string", "format": "uuid"}
+# `events` isn't excluded: as a path it is another route, and not refused.
+_ORDER_ID_IN_PATH: Json = {"type": "string", "pattern": NAMED["OrderId"]["pattern"]}
 # A comma separates reasons in the list, so a reason that has one can't be asked for.
 _REASON: Json = {"type": "string", "pattern": r"^[^,\x00-\x1f\x7f-\x9f]{1,255}$"}
 
 _PARAMETERS: dict[str, Json] = {
-    "OrderIdInPath": _path("order_id", ref("OrderId"), "The order's id at the provider.")
+    "OrderIdInPath": _path("order_id", _ORDER_ID_IN_PATH, "The order's id at the provider.")
     | {"example": examples.ORDER_ID},
     "DisputeIdInPath": _path("dispute_id", _UUID, "The dispute's id, as lists and answers show it.")
     | {"example": examples.DISPUTE_ID},
@@ -482,12 +484,12 @@ _OPERATIONS = (
             200: _answer(
                 "It can.",
                 ref("Health"),
-                {"ready": {"status": "ready", "checks": {"database": "ok"}}},
+                {"ready": {"status": "ready", "checks": {"postgres": "ok"}}},
             ),
             503: _answer(
                 "It can't; the checks say why.",
                 ref("Health"),
-                {"unavailable": {"status": "unavailable", "checks": {"database": "unreachable"}}},
+                {"unavailable": {"status": "unavailable", "checks": {"postgres": "unreachable"}}},
             ),
         },
     ),

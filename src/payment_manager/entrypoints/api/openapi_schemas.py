@@ -159,6 +159,8 @@ def _request_schema(node: Json) -> Json:
             return ref("Amount")
         case {"type": "string", **rest} if not rest:
             return ref("Text")
+        case {"type": "array", "items": items} if items == ref("EvidenceFileModel"):
+            return node | {"uniqueItems": True, "description": "Each `file_id` stands once."}
         case {"type": "object", "patternProperties": by_pattern}:
             # Names outside of the pattern are refused, which patternProperties alone doesn't say.
             ((pattern, values),) = by_pattern.items()

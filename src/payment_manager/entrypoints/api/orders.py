@@ -25,7 +25,7 @@ from payment_manager.entrypoints.api.parameters import (
     order_id_text,
     time,
 )
-from payment_manager.entrypoints.api.problems import rejected
+from payment_manager.entrypoints.api.problems import refused
 from payment_manager.entrypoints.api.services import Services
 from payment_manager.entrypoints.api.views import (
     capture_answer,
@@ -81,14 +81,14 @@ def order_handlers(services: Services) -> list[HTTPRouteHandler]:
     async def get_order(request: Request[Any, Any, Any], order_id: str) -> Response[bytes]:
         found = await queries.order(order_id) if ORDER_ID.fullmatch(order_id) else None
         if found is None:
-            return rejected(request, OrderUnknown())
+            return refused(request, OrderUnknown())
         return json(order_view(found))
 
     @post("/orders/{order_id:str}/hold")
     async def hold(request: Request[Any, Any, Any], order_id: str) -> Response[bytes]:
         asked = await checked_body(request, HoldRequest)
         if not ORDER_ID.fullmatch(order_id):
-            return rejected(request, OrderUnknown())
+            return refused(request, OrderUnknown())
         note(request.scope, order_id=order_id, action=asked.action)
         if asked.action == "set":
             assert asked.reason is not None  # the model asks for it
@@ -96,7 +96,7 @@ def order_handlers(services: Services) -> list[HTTPRouteHandler]:
         else:
             told = await operate.clear_hold(order_id, by(request))
         if isinstance(told, Rejection):
-            return rejected(request, told)
+            return refused(request, told)
         return json(hold_answer(told))
 
     @post("/orders/{order_id:str}/capture")
@@ -108,11 +108,11 @@ def order_handlers(services: Services) -> list[HTTPRouteHandler]:
                 FieldError("idempotency_key", "is needed, here or as the Idempotency-Key header")
             )
         if not ORDER_ID.fullmatch(order_id):
-            return rejected(request, OrderUnknown())
+            return refused(request, OrderUnknown())
         note(request.scope, order_id=order_id)
         captured = await operate.capture(order_id, key, asked.amount, by(request))
         if isinstance(captured, Rejection):
-            return rejected(request, captured)
+            return refused(request, captured)
         pending = captured.capture.status is AttemptStatus.PENDING
         note(request.scope, capture=captured.capture.status.value)
         return json(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from litestar import Request
-from litestar.types import Scope
+from litestar.types import Receive, Scope
 
 from payment_manager.contracts import cursors
 from payment_manager.contracts.wire import FieldError, InvalidInput, Model, check, instant, parse
@@ -35,33 +35,52 @@ class UnsupportedMediaType(Exception):
     """The body is not JSON by its content type."""
 
 
+class ClientGone(Exception):
+    """The connection was closed before the body was all there; nobody is left to be answered."""
+
+
 # ── Bodies ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def json_body(request: Request[Any, Any, Any]) -> bytes:
-    """The body as received. Raises `UnsupportedMediaType`; without a content type it is taken for
-    JSON.
-    """
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMediaType  # unpacked, a few bytes could become gigabytes
-    content_type = request.headers.get("content-type", "application/json")
+async def json_body(scope: Scope, receive: Receive) -> bytes:
+    """The body as received. Raises `UnsupportedMediaType`; without a content type it is JSON."""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            # The one spelling that nearly everybody sends costs a comparison.
+            if value != b"application/json" and not _is_json(value.decode("latin-1")):
+                raise UnsupportedMediaType
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise UnsupportedMediaType  # unpacked, a few bytes could become gigabytes
+    return await _body(receive)
+
+
+def _is_json(content_type: str) -> bool:
     essence, _, parameters = content_type.partition(";")
     charset = re.search(r'charset\s*=\s*"?([^\s";]+)', parameters, re.IGNORECASE)
-    if not _JSON_TYPE.fullmatch(essence.strip()) or (
-        charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii")
-    ):
-        raise UnsupportedMediaType
-    return await request.body()
+    if charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"):
+        return False
+    return _JSON_TYPE.fullmatch(essence.strip()) is not None
+
+
+async def _body(receive: Receive) -> bytes:
+    chunks = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        chunks.append(message["body"])
+        if not message["more_body"]:
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def checked_body(request: Request[Any, Any, Any], model: type[Checked]) -> Checked:
-    return check(model, parse(await json_body(request)))
+    return check(model, parse(await json_body(request.scope, request.receive)))
 
 
 async def optional_body(request: Request[Any, Any, Any], model: type[Checked]) -> Checked:
-    """As `checked_body`, but no body at all is an empty object."""
-    body = await request.body()
-    if not body.strip():
+    """As `checked_body`, but no body at all is an empty object, whatever its content type."""
+    headers = request.headers
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
         return check(model, {})
     return await checked_body(request, model)
 

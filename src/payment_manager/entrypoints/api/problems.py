@@ -6,14 +6,12 @@ the process.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.types import Send
 
 from payment_manager.application.batching import Overloaded
 from payment_manager.application.ports import Unavailable
@@ -26,7 +24,8 @@ from payment_manager.domain.rejections import (
     RequestContradicts,
     StateForbids,
 )
-from payment_manager.entrypoints.api.parameters import UnsupportedMediaType
+from payment_manager.entrypoints.api.answers import Answer
+from payment_manager.entrypoints.api.parameters import ClientGone, UnsupportedMediaType
 from payment_manager.entrypoints.api.problem_pages import PROBLEMS
 
 MEDIA_TYPE = "application/problem+json"
@@ -52,29 +51,6 @@ class BodyTooSlow(Exception):
     """The body was not all there in time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A problem ready to be sent, by the framework or without it."""
-
-    status: int
-    body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def response(self) -> Response[bytes]:
-        return Response(
-            self.body, status_code=self.status, media_type=MEDIA_TYPE, headers=self.headers
-        )
-
-    async def send_to(self, send: Send) -> None:
-        headers = [
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", str(len(self.body)).encode()),
-            (b"connection", b"close"),
-        ]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
-
-
 def problem(
     correlation_id: str,
     code: str,
@@ -85,7 +61,7 @@ def problem(
     order_id: str | None = None,
     dispute_id: UUID | None = None,
     headers: dict[str, str] | None = None,
-) -> Rendered:
+) -> Answer:
     """The problem of this code, with the table's words where no others are given."""
     kind = PROBLEMS[code]
     status = status or kind.status
@@ -100,24 +76,29 @@ def problem(
         order_id=order_id,
         dispute_id=dispute_id,
     )
-    return Rendered(status, encode(document), headers or {})
+    return Answer(status, encode(document), headers or {}, MEDIA_TYPE)
 
 
 def rejected(
-    request: Request[Any, Any, Any],
+    correlation_id: str,
     rejection: Rejection,
     order_id: str | None = None,
     dispute_id: UUID | None = None,
-) -> Response[bytes]:
+) -> Answer:
     status = next(status for kind, status in STATUS_OF.items() if isinstance(rejection, kind))
     return problem(
-        request.scope["state"]["correlation_id"],
+        correlation_id,
         rejection.code,
         status=status,
         detail=rejection.detail,
         order_id=order_id,
         dispute_id=dispute_id,
-    ).response()
+    )
+
+
+def refused(request: Request[Any, Any, Any], rejection: Rejection) -> Response[bytes]:
+    """An operator's request that the domain refused."""
+    return rejected(request.scope["state"]["correlation_id"], rejection).response()
 
 
 def of_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -127,6 +108,8 @@ def of_exception(request: Request[Any, Any, Any], error: Exception) -> Response[
         case InvalidInput():
             entries = [FieldProblem(e.field, e.message) for e in error.errors]
             return problem(correlation_id, "invalid_request", errors=entries).response()
+        case ClientGone():
+            return problem(correlation_id, "request_timeout").response()
         case UnsupportedMediaType():
             return problem(correlation_id, "unsupported_media_type").response()
         case BodyTooLarge():
