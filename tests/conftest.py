@@ -61,6 +61,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def database_on(server_url: str, name: str) -> str:
+    """The URL of a database of this name on the tests' server."""
+    return server_url.replace("@/postgres?", f"@/{name}?")
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The URL of an empty server of our own: a socket in a temporary folder, no port."""
@@ -76,7 +81,7 @@ async def template_database(postgres_server: str) -> str:
     name = "template_with_schema"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    url = _url_of(postgres_server, name)
+    url = database_on(postgres_server, name)
     await asyncio.to_thread(migrate.upgrade, url)
     today = datetime.now(UTC).date()
     async with connection_pool(url, size_max=1) as pool:
@@ -96,7 +101,7 @@ def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
         # was closed is gone, and that would be the most expensive part of a test.
         while _used:
             connection.execute(f"DROP DATABASE {_used.pop()} WITH (FORCE)")
-    yield _url_of(postgres_server, name)
+    yield database_on(postgres_server, name)
     _used.append(name)
 
 
@@ -110,7 +115,3 @@ async def pool(database_url: str) -> AsyncIterator[AsyncConnectionPool]:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
-
-
-def _url_of(server_url: str, database: str) -> str:
-    return server_url.replace("@/postgres?", f"@/{database}?")

@@ -1,7 +1,7 @@
 """The write path on a test's own database, and a look into its tables from beside it."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, LiteralString
+from typing import Any
 
 import pytest
 from psycopg_pool import AsyncConnectionPool
@@ -14,8 +14,11 @@ from tests.clock import FakeClock, FakeEventIds
 Query = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 
 
-def write_path(pool: AsyncConnectionPool, clock: FakeClock) -> ApplyWebhooks:
-    return ApplyWebhooks(PostgresDatabase(pool), clock, FakeEventIds(), PrometheusTelemetry())
+def write_path(
+    pool: AsyncConnectionPool, clock: FakeClock, event_ids: FakeEventIds | None = None
+) -> ApplyWebhooks:
+    database, event_ids = PostgresDatabase(pool), event_ids or FakeEventIds()
+    return ApplyWebhooks(database, clock, event_ids, PrometheusTelemetry())
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def apply(pool: AsyncConnectionPool, clock: FakeClock) -> ApplyWebhooks:
 def query(pool: AsyncConnectionPool) -> Query:
     """Runs a statement with its parameters; its rows, if it has any."""
 
-    async def run(statement: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
+    async def run(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         async with pool.connection() as connection:
             cursor = await connection.execute(statement, parameters or None)
             return await cursor.fetchall() if cursor.description else []

@@ -359,8 +359,7 @@ class Logged:
 
 @dataclass(slots=True)
 class Share:
-    """All that is stored about the orders up to `upto`, keyed by `order_id` (a dispute by its
-    order's).
+    """All that is stored about the orders up to `upto`, by `order_id` (a dispute by its order's).
 
     Events come by sequence. `dispute_ids` are those that the rows bear; `lone_intents` the orders
     with a submission and without a dispute.
@@ -382,8 +381,8 @@ class Share:
 class Repairs:
     """What is written over damaged rows: first all in `wiped_…` goes, then the rest is written.
 
-    A wiped order goes with its captures, a wiped dispute with its evidence and submissions. An
-    order to be written stays in its place, its captures go: `attempts` brings them anew.
+    A wiped dispute goes with its evidence and submissions, a wiped order with its captures. What is
+    to be written is written whole; its captures and submissions are those in `attempts`.
     """
 
     orders: dict[str, Stream[Order]] = field(default_factory=dict)

@@ -1,0 +1,225 @@
+"""Reading everything back, share by share, to prove it; and writing what was found wrong.
+
+How to think about it: a share is a range of order ids. Every table has an index that begins with
+the order's id, the log has one in each partition, so a share costs as many descents as there are
+days and memory stays flat. To prove, all shares are read in one snapshot; to repair, each share is
+a transaction of its own that locks its orders as every writer does.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from payment_manager.adapters.postgres import rows
+from payment_manager.adapters.postgres.errors import translated
+from payment_manager.adapters.postgres.statements import SQL
+from payment_manager.adapters.postgres.transactions import PostgresTransaction
+from payment_manager.application.ports import (
+    Changes,
+    Known,
+    Logged,
+    Parked,
+    Repairs,
+    Share,
+    Space,
+    Unreadable,
+    WebhookId,
+)
+from payment_manager.contracts.events import (
+    decode_dispute_event,
+    decode_order_event,
+    encode_dispute_event,
+    encode_order_event,
+)
+from payment_manager.contracts.wire import content_hash, parse
+from payment_manager.domain import dispute, order
+from payment_manager.domain.dispute import dispute_id_of
+
+# A walk takes minutes where a request takes milliseconds; a dead client's is ended by TCP.
+_PATIENCE = """
+SELECT set_config('statement_timeout', '10min', true),
+       set_config('idle_in_transaction_session_timeout', '10min', true)
+"""
+
+# In UTF-8 nothing sorts after it.
+_END = chr(0x10FFFF)
+
+# What a value that can't be read raises: JSON, a missing or a mistyped field, a value out of range.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError)
+
+Read = TypeVar("Read")
+
+
+class PostgresAudit:
+    """`Audit` on a pool of connections."""
+
+    def __init__(self, pool: AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator["PostgresWalk"]:
+        with translated():
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+                )
+                await connection.execute(_PATIENCE)
+                yield PostgresWalk(connection, locks=False)
+
+    @asynccontextmanager
+    async def repairing(self) -> AsyncIterator["PostgresWalk"]:
+        with translated():
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(_PATIENCE)
+                yield PostgresWalk(connection, locks=True)
+
+
+class PostgresWalk:
+    """`Walk` in one transaction. `locks`: each share's orders, before they are read."""
+
+    def __init__(self, connection: AsyncConnection, *, locks: bool) -> None:
+        self._connection = connection
+        self._locks = locks
+
+    async def size(self) -> int:
+        [(count,)] = await self._fetch("audit_size", {})
+        return int(count)
+
+    async def lost_disputes(self) -> dict[UUID, str | None]:
+        return dict(await self._fetch("audit_lost_disputes", {}))
+
+    async def share(self, after: str, lost: Collection[str]) -> Share:
+        [(bound,)] = await self._fetch("audit_bound", {"after": after})
+        share = Share(bound or _END, is_last=bound is None)
+        between = {"after": after, "upto": share.upto}
+        found = {order_id for order_id in lost if after < order_id <= share.upto}
+        locked = await self._lock(between, found) if self._locks else None
+
+        async def fetch(statement: str, order_id_at: int = 0) -> list[tuple[Any, ...]]:
+            fetched = await self._fetch(statement, between)
+            # An order that appeared after the lock belongs to its writer.
+            return [row for row in fetched if locked is None or row[order_id_at] in locked]
+
+        for row in await fetch("audit_orders"):
+            share.orders[row[0]] = _readable(rows.order_stream, row)
+        for row in await fetch("audit_disputes", 1):
+            share.disputes[row[1]] = _readable(rows.dispute_stream, row[1:])
+            share.dispute_ids[row[1]] = row[0]
+        for row in await fetch("audit_order_events"):
+            share.order_events.setdefault(row[0], []).append(_logged_order_event(row))
+        for space, order_id, webhook_id, hash_, rejected_over in await fetch(
+            "audit_webhook_ids", 1
+        ):
+            id = WebhookId(Space(space), order_id, webhook_id)
+            share.known[id] = Known(hash_, rejected_over)
+        for row in await fetch("audit_parked"):
+            share.parked.setdefault(row[0], []).append(_parked(row))
+        share.lone_intents = {order_id for (order_id,) in await fetch("audit_lone_intents")}
+        found.update(share.disputes, share.lone_intents)
+        found.update(id.order_id for id in share.known if id.space is Space.DISPUTE)
+        await self._read_dispute_events(share, found)
+        return share
+
+    async def repair(self, repairs: Repairs) -> None:
+        ids = repairs.wiped_ids
+        wrong_ids = {
+            "spaces": [id.space.value for id in ids],
+            "stream_ids": [id.order_id for id in ids],
+            "webhook_ids": [id.provider_event_id for id in ids],
+        }
+        execute = self._connection.execute
+        if repairs.wiped_disputes:
+            await execute(SQL["wipe_disputes"], {"order_ids": list(repairs.wiped_disputes)})
+        if captured := [*repairs.orders, *repairs.wiped_orders]:
+            await execute(SQL["wipe_captures"], {"order_ids": captured})
+        if repairs.wiped_orders:
+            await execute(SQL["wipe_orders"], {"order_ids": list(repairs.wiped_orders)})
+        if ids:
+            await execute(SQL["wipe_webhook_ids"], wrong_ids)
+        evidence = {id for id, stream in repairs.disputes.items() if stream.state.evidence}
+        await PostgresTransaction(self._connection).save(
+            Changes(
+                orders=repairs.orders,
+                disputes=repairs.disputes,
+                evidence=evidence,
+                requested=repairs.attempts,
+            )
+        )
+        known = [rows.webhook_id_row(id, *taken) for id, taken in repairs.known.items()]
+        if known:
+            await execute(SQL["save_webhook_ids"], {"rows": rows.as_json(known)})
+
+    async def _lock(self, between: dict[str, str], found: set[str]) -> set[str]:
+        ids = found | {order_id for (order_id,) in await self._fetch("audit_order_ids", between)}
+        await self._connection.execute(SQL["lock_orders"], {"order_ids": list(ids)})
+        return ids
+
+    async def _read_dispute_events(self, share: Share, order_ids: set[str]) -> None:
+        by_dispute = {dispute_id_of(order_id): order_id for order_id in order_ids}
+        values = {"dispute_ids": list(by_dispute)}
+        for row in await self._fetch("audit_dispute_events", values):
+            log = share.dispute_events.setdefault(by_dispute[row[0]], [])
+            log.append(_logged_dispute_event(row))
+
+    async def _fetch(self, statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        cursor = await self._connection.execute(SQL[statement], values)
+        return await cursor.fetchall()
+
+
+def _readable(read: Callable[[Sequence[Any]], Read], row: Sequence[Any]) -> Read | Unreadable:
+    try:
+        return read(row)
+    except _DAMAGE as error:
+        return Unreadable(f"the row can't be read ({type(error).__name__})")
+
+
+def _logged_order_event(row: Sequence[Any]) -> Logged:
+    _, sequence, kind, provider_event_id, data, at, correlation_id = row
+    hash_ = None
+    event: order.Event | Unreadable
+    try:
+        event = decode_order_event(kind, data.encode(), at)
+        if isinstance(event, order.SnapshotTaken | order.SnapshotRejected):
+            hash_ = content_hash(parse(event.snapshot.payload))
+        if encode_order_event(event)[:2] != (kind, provider_event_id):
+            event = _other_than_its_data()
+    except _DAMAGE as error:
+        event = Unreadable(f"its data can't be read ({type(error).__name__})")
+    return Logged(sequence, at, correlation_id, event, hash_)
+
+
+def _logged_dispute_event(row: Sequence[Any]) -> Logged:
+    _, sequence, kind, provider_event_id, data, at, correlation_id = row
+    hash_ = None
+    event: dispute.Event | Unreadable
+    try:
+        event = decode_dispute_event(kind, data.encode(), at)
+        if isinstance(event, dispute.NoticeTaken | dispute.NoticeRejected):
+            hash_ = content_hash(parse(event.notice.payload))
+        if encode_dispute_event(event)[:2] != (kind, provider_event_id):
+            event = _other_than_its_data()
+    except _DAMAGE as error:
+        event = Unreadable(f"its data can't be read ({type(error).__name__})")
+    return Logged(sequence, at, correlation_id, event, hash_)
+
+
+def _other_than_its_data() -> Unreadable:
+    return Unreadable("its kind or its webhook's id is not what its data says")
+
+
+def _parked(row: Sequence[Any]) -> Parked | Unreadable:
+    *stored, provider_event_id = row
+    parked = _readable(rows.parked, stored)
+    if isinstance(parked, Unreadable):
+        return parked
+    notice = parked.notice
+    if (notice.order_id, notice.provider_event_id) != (stored[0], provider_event_id):
+        return Unreadable(f"{provider_event_id} is parked with the payload of another")
+    if content_hash(parse(notice.payload)) != parked.content_hash:
+        return Unreadable(f"{provider_event_id} is parked with the hash of another content")
+    return parked

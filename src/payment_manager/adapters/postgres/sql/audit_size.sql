@@ -1,0 +1,2 @@
+-- audit_size: how many orders a walk goes over.
+SELECT count(*) FROM orders
