@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 
 from payment_manager.adapters.clock import SystemClock, UUIDv7s
 from payment_manager.adapters.postgres import migrate
+from payment_manager.adapters.postgres.audit import PostgresAudit
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres, running_url
 from payment_manager.adapters.postgres.intents import PostgresIntents
 from payment_manager.adapters.postgres.partitions import NativePartitions
@@ -110,6 +111,13 @@ async def any_database(settings: Settings) -> AsyncIterator[str]:
     else:
         await asyncio.to_thread(migrate.upgrade, url)
         yield url
+
+
+@asynccontextmanager
+async def audit(settings: Settings) -> AsyncIterator[PostgresAudit]:
+    """For `verify` and `rebuild`, which may run beside the service."""
+    async with any_database(settings) as url, opened_pool(url, size_max=2) as pool:
+        yield PostgresAudit(pool)
 
 
 @asynccontextmanager

@@ -12,12 +12,17 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
+import rich.console
+import rich.progress
 import structlog
 import typer
 import uvloop
 
 from payment_manager import settings as settings_module
+from payment_manager.adapters.clock import SystemClock
 from payment_manager.adapters.telemetry import logs
+from payment_manager.application.ports import Audit
+from payment_manager.application.verify import Progress, Report
 from payment_manager.settings import Settings, SettingsError
 
 app = typer.Typer(
@@ -84,6 +89,80 @@ def migrate(
             print(f"schema at version {migrations.current(url) or 'none'}")
 
     _run(run)
+
+
+@app.command()
+def demo(
+    url: Annotated[
+        str | None, typer.Option(help="The running service; else this machine's.")
+    ] = None,
+) -> None:
+    """Tell the life of one order and one dispute to the running service."""
+    from payment_manager.entrypoints.demo import DemoFailed, run_demo
+
+    settings = _load()
+
+    async def run() -> None:
+        base_url = url or f"http://{settings.bind_address}:{settings.port}"
+        try:
+            await run_demo(base_url, now=SystemClock().now())
+        except DemoFailed as failed:
+            raise CommandFailed(str(failed)) from None
+
+    _run(run)
+
+
+@app.command()
+def verify() -> None:
+    """Fold the log and prove every row; exits with 1 where something is wrong."""
+    from payment_manager.application.verify import verify as prove
+
+    _audit(prove, "proved", lambda report: report.is_clean)
+
+
+@app.command()
+def rebuild() -> None:
+    """Restore every row from the log; exits with 1 where something can't be repaired."""
+    from payment_manager.application.verify import rebuild as restore
+
+    _audit(restore, "restored", lambda report: report.is_whole)
+
+
+def _audit(
+    walk: Callable[[Audit, Progress], Coroutine[Any, Any, Report]],
+    done: str,
+    is_well: Callable[[Report], bool],
+) -> None:
+    settings = _load()
+
+    async def run() -> None:
+        from payment_manager import bootstrap
+
+        async with bootstrap.audit(settings) as audit:
+            with _progress_bar() as bar:
+                task = bar.add_task("orders", total=None)
+                report = await walk(
+                    audit, lambda now, total: bar.update(task, completed=now, total=total)
+                )
+        for finding in report.findings:
+            print(f"{finding.kind}: {finding.space} {finding.stream}: {finding.detail}")
+        print(
+            f"{done}: {report.orders} orders, {report.disputes} disputes, {report.events} events,"
+            f" {report.webhook_ids} webhook ids, {report.parked} parked;"
+            f" {report.found.total()} findings"
+        )
+        if not is_well(report):
+            raise typer.Exit(1)
+
+    _run(run)
+
+
+def _progress_bar() -> rich.progress.Progress:
+    return rich.progress.Progress(
+        *rich.progress.Progress.get_default_columns(),
+        rich.progress.MofNCompleteColumn(),
+        console=rich.console.Console(stderr=True),
+    )
 
 
 async def _serve_api(settings: Settings) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from typing import Any, Protocol
-from uuid import uuid4
+from uuid_utils import uuid4
 
 import structlog
 from litestar.enums import ScopeType
