@@ -6,6 +6,8 @@ event is a new branch in `decode`, never an update of the log. A webhook's data 
 received, byte for byte, and decoding reads it again.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, assert_never
 
@@ -75,6 +77,14 @@ def _action(actor: str, reason: str | None = None, **parameters: Any) -> bytes:
     return _encode({**parameters, "actor": actor, "reason": reason})
 
 
+@contextmanager
+def _damage_named(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, msgspec.MsgspecError) as error:
+        raise ValueError(f"not the data of a {kind}") from error
+
+
 def _money(money: Money) -> dict[str, Any]:
     return {"amount": to_decimal(money), "currency": money.currency}
 
@@ -109,6 +119,11 @@ def encode_order_event(event: order.Event) -> Encoded:
 
 def decode_order_event(kind: str, data: bytes, at: datetime) -> order.Event:
     """Raises `ValueError` for a kind or a form that was never written."""
+    with _damage_named(kind):
+        return _decode_order_event(kind, data, at)
+
+
+def _decode_order_event(kind: str, data: bytes, at: datetime) -> order.Event:
     if kind in ("webhook_received", "webhook_rejected"):
         webhook = _decode_webhook(data)
         snapshot = order_snapshot(read_order_webhook(bytes(webhook.payload)))
@@ -162,6 +177,11 @@ def encode_dispute_event(event: dispute.Event) -> Encoded:
 
 def decode_dispute_event(kind: str, data: bytes, at: datetime) -> dispute.Event:
     """Raises `ValueError` for a kind or a form that was never written."""
+    with _damage_named(kind):
+        return _decode_dispute_event(kind, data, at)
+
+
+def _decode_dispute_event(kind: str, data: bytes, at: datetime) -> dispute.Event:
     if kind in ("webhook_opened", "webhook_updated", "provider_decision", "webhook_rejected"):
         webhook = _decode_webhook(data)
         notice = chargeback_notice(read_chargeback_webhook(bytes(webhook.payload)))
