@@ -270,7 +270,7 @@ def test_killed_between_call_and_outcome_it_learns_the_outcome_after_the_restart
 
     def submit() -> None:
         with suppress(httpx.TransportError), service.client() as api:
-            api.post(f"/disputes/{dispute_id}/submit")
+            api.post(f"/disputes/{dispute_id}/submit", json={"idempotency_key": "k"})
 
     lasting.fault("slow", delay_ms=900)
     with captures_in_background(service, "ord-1") as callers:
@@ -282,8 +282,10 @@ def test_killed_between_call_and_outcome_it_learns_the_outcome_after_the_restart
     eventually(lambda: settled(service, "ord-1", "ord-2"), timeout=LEASE_SECONDS + 10)
     assert_captured_once(service, "ord-1", lasting.effects())
     with service.client() as api:
-        submitted = api.post(f"/disputes/{dispute_id}/submit").json()
+        again = api.post(f"/disputes/{dispute_id}/submit", json={"idempotency_key": "k"})
+        submitted = again.json()
     [effect] = lasting.effects("ord-2")
+    assert again.headers["idempotent-replayed"] == "true"
     assert submitted["submission_id"] == effect["answer"]["id"]
     assert service.stop() == 0
 
