@@ -56,6 +56,15 @@ print-db-size: $(READY) ## Rows and bytes of each table
 verify: $(READY) ## Prove that every row equals the fold of its events
 	$(APP) verify
 
+##@ Labs
+.PHONY: lab-batching lab-unknown-outcome lab-duplicates
+lab-batching: $(READY) ## One transaction a webhook, or one for all that are in flight
+	@$(BIN)/python -m labs.batching
+lab-unknown-outcome: $(READY) ## The provider takes the money and its answer gets lost
+	@$(BIN)/python -m labs.unknown_outcome
+lab-duplicates: $(READY) ## Fifty copies of a webhook at once, with and without a crash
+	@$(BIN)/python -m labs.duplicates
+
 ##@ Set-up
 .PHONY: install lock help
 install: $(READY) ## Make .venv with everything that is locked in requirements/
@@ -64,7 +73,7 @@ lock: $(READY) ## Resolve the dependencies of pyproject.toml again; upgrade=1 ta
 	$(COMPILE) $(if $(upgrade),--upgrade) --group dev --output-file requirements/dev.txt
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	      /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	      /^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # pip brings uv by the hash in the lock; uv brings the rest. The package itself is installed last and
 # editable, by the build backend that is locked too: nothing comes in unlocked.
