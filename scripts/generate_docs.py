@@ -328,8 +328,8 @@ def states_page() -> str:
             " (`domain/decider.py`).",
             "",
             "In the tables: **bold** is a new status; a `kind` is an event that leaves the status"
-            " as it is; *italic* is the code of the problem that a caller gets; · is a repeat, or an"
-            " answer that nobody waits for: no event.",
+            " as it is; *italic* is the code of the problem that a caller gets; · is a repeat, or"
+            " an answer that nobody waits for: no event.",
             "",
             "## Orders",
             "",
