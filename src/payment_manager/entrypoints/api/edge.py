@@ -10,11 +10,11 @@ import asyncio
 import re
 import time
 from typing import Any, Protocol
-from uuid_utils import uuid4
 
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid4
 
 from payment_manager.entrypoints.api.problems import BodyTooLarge, BodyTooSlow, problem
 
