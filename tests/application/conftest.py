@@ -1,29 +1,52 @@
-"""Each test has a world of its own, and at its end every row equals the fold of its events."""
+"""Each test has a world of its own, and at its end every row equals the fold of its events.
+
+How to think about it: the provider is one server for a module, since stopping one takes longer than
+a test; what it remembers is replaced for each test. So these tests share a module's event loop.
+"""
 
 from collections.abc import AsyncIterator
 
-import pytest
-from psycopg_pool import AsyncConnectionPool
+import pytest_asyncio
 
+from payment_manager.adapters.postgres.pool import connection_pool
 from payment_manager.adapters.silvergate.client import SilvergateClient
 from payment_manager.adapters.silvergate.simulator import (
     CAPTURE_PATH,
     SUBMIT_REPRESENTMENT_PATH,
+    RunningSimulator,
     running_simulator,
 )
+from payment_manager.adapters.silvergate.simulator.ledger import Ledger
 from tests.application.world import PROVIDER_TIMEOUT, World
 from tests.clock import FakeClock
 
 
-@pytest.fixture
-async def world(pool: AsyncConnectionPool, clock: FakeClock) -> AsyncIterator[World]:
-    async with running_simulator() as provider:
-        silvergate = SilvergateClient(
-            provider.base_url,
-            CAPTURE_PATH,
-            SUBMIT_REPRESENTMENT_PATH,
-            PROVIDER_TIMEOUT.total_seconds(),
-        )
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running_provider() -> AsyncIterator[RunningSimulator]:
+    async with running_simulator() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def provider(running_provider: RunningSimulator) -> RunningSimulator:
+    """It knows of nothing."""
+    running_provider.app.faults.clear()
+    running_provider.app.ledger.close()
+    running_provider.app.ledger = Ledger(None)
+    return running_provider
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(
+    database_url: str, clock: FakeClock, provider: RunningSimulator
+) -> AsyncIterator[World]:
+    silvergate = SilvergateClient(
+        provider.base_url,
+        CAPTURE_PATH,
+        SUBMIT_REPRESENTMENT_PATH,
+        PROVIDER_TIMEOUT.total_seconds(),
+    )
+    async with connection_pool(database_url, size_max=8) as pool:
         world = World(pool, clock, provider, silvergate)
         yield world
         await silvergate.close()

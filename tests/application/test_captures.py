@@ -41,6 +41,8 @@ from tests.application.world import (
 )
 from tests.webhooks import order_webhook
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 USD_50 = Money(5000, "USD")
 LEASE = PROVIDER_TIMEOUT + LEASE_MARGIN
 PENDING, SUCCESS, FAILED = AttemptStatus.PENDING, AttemptStatus.SUCCESS, AttemptStatus.FAILED
@@ -465,22 +467,3 @@ async def test_the_database_refuses_a_success_without_the_providers_reference(
     async with world.pool.connection() as connection:
         with pytest.raises(psycopg.errors.CheckViolation):
             await connection.execute("UPDATE provider_intents SET status = 'success'")
-
-
-# ── The key that the provider sees ────────────────────────────────────────────────────────────────
-
-
-def test_the_providers_key_never_changes() -> None:
-    """Another result for a question that is open would be a second capture (decision 4)."""
-    assert provider_key(Space.ORDER, "ord-1", "k") == "f3560386-fe91-5425-98df-2aa6df4e7030"
-    assert provider_key(Space.DISPUTE, "ord-1", "k") == "2265a74d-c896-502c-a4cd-49d3afc064ac"
-
-
-def test_no_two_questions_share_a_providers_key() -> None:
-    asked = [
-        (space, order_id, key)
-        for space in Space
-        for order_id in ("a", "ab", "a:b", "order")
-        for key in ("b", "a", "a b", ":", "order", "dispute")
-    ]
-    assert len({provider_key(*question) for question in asked}) == len(asked)

@@ -1,10 +1,14 @@
 """Holds: what an operator is told, and that repeating one is no news."""
 
+import pytest
+
 from payment_manager.domain import rejections
 from payment_manager.domain.order import HoldReason, Order
 from tests.application.world import ANN, World
 from tests.clock import TODAY_AT_NOON
 from tests.webhooks import order_webhook
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RISK, REVIEW = HoldReason.RISK, HoldReason.MANUAL_REVIEW
 

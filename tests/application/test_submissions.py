@@ -39,6 +39,8 @@ from tests.application.world import (
 )
 from tests.webhooks import chargeback_webhook
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 LEASE = PROVIDER_TIMEOUT + LEASE_MARGIN
 PENDING, SUCCESS, FAILED = AttemptStatus.PENDING, AttemptStatus.SUCCESS, AttemptStatus.FAILED
 DISPUTE = dispute_id_of("ord-1")
