@@ -40,7 +40,7 @@ format: $(READY) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 benchmark: $(READY) ## Measure the service over HTTP; writes docs/benchmarks.md
-	$(APP) benchmark
+	$(BIN)/python -m tests.benchmarks
 
 ##@ Data
 .PHONY: migrate seed-db clean-db print-db-size verify

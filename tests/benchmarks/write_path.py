@@ -1,0 +1,135 @@
+"""Webhooks: the service as it is (A) against the same service with a transaction a request (B).
+
+How to think about it: A and B run side by side in one run and take turns, A B A B, each with a
+database of its own; the one that is not asked is idle, and both write out what is dirty before each
+turn. So whatever else the machine does hits both, and the ratio of their medians says what sharing
+batches buys. Every answer's status is checked, and at the end every 202 is a row that is there.
+Only in the open loop may B say that it can't keep up (503), and it is counted.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from statistics import median
+
+import psycopg
+
+from tests.benchmarks.generator import Measured, closed_loop, open_loop
+from tests.benchmarks.mix import MadeAhead, webhook_requests
+from tests.benchmarks.scale import Scale
+from tests.benchmarks.service import Service
+
+OPEN_CONNECTIONS = 512
+"""Far more than a service needs that keeps up; one that does not has the queue in front of it."""
+
+CLOSED_MAX_PER_SECOND = 12_000
+"""Requests made before a run, so that making them is not part of it; more are made as needed."""
+
+TAKEN, DUPLICATE, NOT_NOW = 202, 200, 503
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A running service, the webhooks made for it, and what it answered so far."""
+
+    name: str
+    service: Service
+    webhooks: MadeAhead
+    closed: Counter[int] = field(default_factory=Counter)
+    opened: Counter[int] = field(default_factory=Counter)
+
+    def checkpoint(self) -> None:
+        with psycopg.connect(self.service.database_url, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+
+    def taken_durably(self) -> int:
+        """Webhooks that the database knows, each answered 202 once."""
+        with psycopg.connect(self.service.database_url) as connection:
+            row = connection.execute("SELECT count(*) FROM webhook_ids").fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def contender(name: str, service: Service) -> Contender:
+    return Contender(name, service, MadeAhead(webhook_requests(name.lower())))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    measured: Measured
+    batch_size: float
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """All turns of both at one number of connections."""
+
+    connections: int
+    turns: dict[str, list[Turn]]
+
+    def median_per_second(self, name: str) -> float:
+        return median(turn.measured.per_second for turn in self.turns[name])
+
+    def median_ms(self, name: str, share: float) -> float:
+        return median(turn.measured.quantile_ms(share) for turn in self.turns[name])
+
+    @property
+    def ratios(self) -> list[float]:
+        """Of each round, to show how steady the machine was."""
+        return [
+            a.measured.per_second / b.measured.per_second
+            for a, b in zip(self.turns["A"], self.turns["B"], strict=True)
+        ]
+
+    @property
+    def ratio(self) -> float:
+        return self.median_per_second("A") / self.median_per_second("B")
+
+
+async def closed_level(scale: Scale, connections: int, both: list[Contender]) -> Level:
+    turns: dict[str, list[Turn]] = {each.name: [] for each in both}
+    for _ in range(scale.rounds):
+        for each in both:
+            seconds = scale.seconds + scale.warm_up_seconds
+            each.webhooks.ahead(seconds * CLOSED_MAX_PER_SECOND)
+            _checkpoint(both)
+            webhooks, batches = await each.service.batches()
+            measured = await closed_loop(
+                each.service.address,
+                each.webhooks,
+                each.service.meter,
+                connections=connections,
+                seconds=scale.seconds,
+                warm_up_seconds=scale.warm_up_seconds,
+            )
+            each.closed.update(measured.statuses)
+            now_webhooks, now_batches = await each.service.batches()
+            size = (now_webhooks - webhooks) / max(1.0, now_batches - batches)
+            turns[each.name].append(Turn(measured, size))
+    return Level(connections, turns)
+
+
+async def open_level(
+    scale: Scale, per_second: float, both: list[Contender]
+) -> dict[str, list[Measured]]:
+    runs: dict[str, list[Measured]] = {each.name: [] for each in both}
+    for _ in range(scale.open_rounds):
+        for each in both:
+            each.webhooks.ahead((scale.open_seconds + scale.warm_up_seconds) * per_second)
+            _checkpoint(both)
+            measured = await open_loop(
+                each.service.address,
+                each.webhooks,
+                each.service.meter,
+                per_second=per_second,
+                connections=OPEN_CONNECTIONS,
+                seconds=scale.open_seconds,
+                warm_up_seconds=scale.warm_up_seconds,
+            )
+            each.opened.update(measured.statuses)
+            runs[each.name].append(measured)
+    return runs
+
+
+def _checkpoint(both: list[Contender]) -> None:
+    for each in both:
+        each.checkpoint()
