@@ -170,6 +170,7 @@ def test_every_503_of_a_problem_says_when_to_retry() -> None:
 
 def test_it_has_exactly_the_routes_of_the_service() -> None:
     nothing: Any = None  # routes are made here, and not asked anything
+    post_only = {"POST"}  # those that speak ASGI themselves know their method themselves
     services = Services(nothing, nothing, nothing, nothing, nothing)
     handlers: list[Any] = [
         *webhook_handlers(services),
@@ -183,7 +184,7 @@ def test_it_has_exactly_the_routes_of_the_service() -> None:
         (method.lower(), path.replace(":str}", "}"))
         for handler in handlers
         for path in handler.paths
-        for method in handler.http_methods
+        for method in getattr(handler, "http_methods", post_only)
         if not path.startswith(ASSETS)
     }
     assert {(method, path) for method, path, _ in operations()} == served
