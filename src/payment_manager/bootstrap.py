@@ -14,11 +14,10 @@ from litestar.types import ASGIApp
 
 from payment_manager.adapters.clock import SystemClock, UUIDv7s
 from payment_manager.adapters.postgres import migrate
-from payment_manager.adapters.postgres.audit import PostgresAudit
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres, running_url
 from payment_manager.adapters.postgres.intents import PostgresIntents
 from payment_manager.adapters.postgres.partitions import NativePartitions
-from payment_manager.adapters.postgres.pool import opened_pool, wait_until_reachable
+from payment_manager.adapters.postgres.pool import Pool, opened_pool, wait_until_reachable
 from payment_manager.adapters.postgres.read_model import PostgresReadModel
 from payment_manager.adapters.postgres.readiness import PostgresReadiness
 from payment_manager.adapters.postgres.transactions import PostgresDatabase
@@ -114,10 +113,10 @@ async def any_database(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def audit(settings: Settings) -> AsyncIterator[PostgresAudit]:
-    """For `verify` and `rebuild`, which may run beside the service."""
-    async with any_database(settings) as url, opened_pool(url, size_max=2) as pool:
-        yield PostgresAudit(pool)
+async def command_pool(settings: Settings) -> AsyncIterator[Pool]:
+    """For commands, which may run beside the service."""
+    async with any_database(settings) as url, opened_pool(url, size_max=4) as pool:
+        yield pool
 
 
 @asynccontextmanager

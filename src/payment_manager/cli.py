@@ -7,13 +7,15 @@ code 2, never as a stack.
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import rich.console
+import rich.filesize
 import rich.progress
+import rich.table
 import structlog
 import typer
 import uvloop
@@ -137,13 +139,11 @@ def _audit(
 
     async def run() -> None:
         from payment_manager import bootstrap
+        from payment_manager.adapters.postgres.audit import PostgresAudit
 
-        async with bootstrap.audit(settings) as audit:
-            with _progress_bar() as bar:
-                task = bar.add_task("orders", total=None)
-                report = await walk(
-                    audit, lambda now, total: bar.update(task, completed=now, total=total)
-                )
+        async with bootstrap.command_pool(settings) as pool:
+            with _progress_bar("orders") as on_progress:
+                report = await walk(PostgresAudit(pool), on_progress)
         for finding in report.findings:
             print(f"{finding.kind}: {finding.space} {finding.stream}: {finding.detail}")
         print(
@@ -157,12 +157,100 @@ def _audit(
     _run(run)
 
 
-def _progress_bar() -> rich.progress.Progress:
-    return rich.progress.Progress(
+@contextmanager
+def _progress_bar(what: str) -> Iterator[Progress]:
+    with rich.progress.Progress(
         *rich.progress.Progress.get_default_columns(),
         rich.progress.MofNCompleteColumn(),
         console=rich.console.Console(stderr=True),
-    )
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda now, total: bar.update(task, completed=now, total=total)
+
+
+@app.command()
+def seed_db(
+    orders: Annotated[int, typer.Option(min=1)] = 50_000,
+    disputes: Annotated[int | None, typer.Option(help="Else a tenth of the orders.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650)] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same history.")] = 1,
+) -> None:
+    """Fill the database with a believable history; what is there stays."""
+    settings = _load()
+
+    async def run() -> None:
+        from payment_manager import bootstrap
+        from payment_manager.adapters.postgres.seed import seed as write
+
+        async with bootstrap.command_pool(settings) as pool:
+            with _progress_bar("orders") as on_progress:
+                try:
+                    written = await write(
+                        pool,
+                        orders=orders,
+                        disputes=orders // 10 if disputes is None else disputes,
+                        days=days,
+                        now=SystemClock().now(),
+                        rng_seed=seed,
+                        on_progress=on_progress,
+                    )
+                except ValueError as wrong:
+                    raise CommandFailed(str(wrong)) from None
+        print(
+            f"wrote {written.orders} orders and {written.disputes} disputes,"
+            f" {written.events} events over {days} days; their ids begin with {written.prefix}"
+        )
+
+    _run(run)
+
+
+@app.command()
+def clean_db(
+    yes: Annotated[bool, typer.Option("--yes", help="Needed for a server of your own.")] = False,
+) -> None:
+    """Empty the database: all orders, disputes and events; the schema stays."""
+    settings = _load()
+    if settings.pg_url is not None and not yes:
+        print("PG_URL names a server of your own: say --yes to empty it", file=sys.stderr)
+        raise typer.Exit(2)
+
+    async def run() -> None:
+        from payment_manager import bootstrap
+        from payment_manager.adapters.postgres.sizes import clean
+
+        async with bootstrap.command_pool(settings) as pool:
+            await clean(pool)
+        print("the database is empty")
+
+    _run(run)
+
+
+@app.command()
+def print_db_size() -> None:
+    """Rows and bytes of each table."""
+    settings = _load()
+
+    async def run() -> None:
+        from payment_manager import bootstrap
+        from payment_manager.adapters.postgres.sizes import table_sizes
+
+        async with bootstrap.command_pool(settings) as pool:
+            sizes = await table_sizes(pool)
+        table = rich.table.Table()
+        table.add_column("table", no_wrap=True)
+        for heading in ("partitions", "rows, about", "heap", "indexes", "toast", "total"):
+            table.add_column(heading, justify="right")
+        for size in sizes:
+            parts = (size.heap_bytes, size.index_bytes, size.toast_bytes, size.total_bytes)
+            table.add_row(
+                size.table,
+                str(size.partitions or ""),
+                f"{size.rows_estimated:,}",
+                *(rich.filesize.decimal(part) for part in parts),
+            )
+        rich.console.Console().print(table)
+
+    _run(run)
 
 
 async def _serve_api(settings: Settings) -> None:

@@ -8,6 +8,7 @@ that vanished is found out by TCP.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import structlog
 from psycopg import AsyncConnection, OperationalError
@@ -19,6 +20,9 @@ WAIT_SECONDS = 30
 """At the start, for a server that is still starting itself. Later outages are waited out without a
 limit.
 """
+
+Pool: TypeAlias = AsyncConnectionPool
+"""The pool's name for those who only hand it on: drivers are imported in their adapter alone."""
 
 log = structlog.get_logger()
 
