@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response, get, post, route
 from litestar.handlers import HTTPRouteHandler
 
 from payment_manager.application.ports import DisputesAsked, EventsAsked, Space
@@ -82,7 +82,13 @@ def dispute_handlers(services: Services) -> list[HTTPRouteHandler]:
             return refused(request, DisputeUnknown())
         return json(dispute_view(found))
 
-    @get("/disputes/{dispute_id:str}/evidence")
+    # One handler for both methods: of two, the framework's OPTIONS would name only the first's.
+    @route("/disputes/{dispute_id:str}/evidence", http_method=["GET", "POST"], status_code=200)
+    async def evidence(request: Request[Any, Any, Any], dispute_id: str) -> Response[bytes]:
+        if request.method == "GET":
+            return await get_evidence(request, dispute_id)
+        return await replace_evidence(request, dispute_id)
+
     async def get_evidence(request: Request[Any, Any, Any], dispute_id: str) -> Response[bytes]:
         id = _dispute_id(dispute_id)
         found = await queries.dispute(id) if id else None
@@ -92,7 +98,6 @@ def dispute_handlers(services: Services) -> list[HTTPRouteHandler]:
             return refused(request, EvidenceUnknown())
         return json(evidence_view(id, found.evidence))
 
-    @post("/disputes/{dispute_id:str}/evidence", status_code=200)
     async def replace_evidence(request: Request[Any, Any, Any], dispute_id: str) -> Response[bytes]:
         asked = await checked_body(request, EvidenceRequest)
         id = _dispute_id(dispute_id)
@@ -128,8 +133,7 @@ def dispute_handlers(services: Services) -> list[HTTPRouteHandler]:
         list_disputes,
         list_dispute_events,
         get_dispute,
-        get_evidence,
-        replace_evidence,
+        evidence,
         submit,
     ]
 

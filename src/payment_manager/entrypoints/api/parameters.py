@@ -122,13 +122,11 @@ class Query:
     def __init__(self, scope: Scope) -> None:
         self._errors: list[FieldError] = []
         self._given: dict[str, list[str]] = {}
+        text: bytes = scope["query_string"]
+        if text.count(b"&") >= _PARAMETERS_MAX:
+            raise InvalidInput(FieldError("", f"must have at most {_PARAMETERS_MAX} parameters"))
         try:
-            pairs = parse_qsl(
-                scope["query_string"].decode("ascii"),
-                keep_blank_values=True,
-                errors="strict",
-                max_num_fields=_PARAMETERS_MAX,
-            )
+            pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict")
         except ValueError:
             raise InvalidInput(FieldError("", "the query must be UTF-8, percent-encoded")) from None
         for name, value in pairs:
