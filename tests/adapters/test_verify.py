@@ -386,15 +386,15 @@ IRREPARABLE: dict[str, tuple[FindingKind, str, str]] = {
         " FROM order_events WHERE order_id = 'captured' AND sequence = 1",
     ),
     "an unknown kind": (
-        FindingKind.EVENT_UNREADABLE, "event 2: its data can't be read (ValueError)",
+        FindingKind.EVENT_UNREADABLE, "event 2: its data can't be read",
         "UPDATE order_events SET kind = 'hold_forgotten' WHERE order_id = 'held' AND sequence = 2",
     ),
     "data of another form": (
-        FindingKind.EVENT_UNREADABLE, "event 2: its data can't be read (KeyError)",
+        FindingKind.EVENT_UNREADABLE, "event 2: its data can't be read",
         "UPDATE order_events SET data = '{}' WHERE order_id = 'held' AND sequence = 2",
     ),
     "a payload that is no webhook": (
-        FindingKind.EVENT_UNREADABLE, "event 1: its data can't be read (InvalidInput)",
+        FindingKind.EVENT_UNREADABLE, "event 1: its data can't be read",
         "UPDATE order_events SET data = '{\"outcome\":\"applied\",\"payload\":[]}'"
         " WHERE order_id = 'held' AND sequence = 1",
     ),
