@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar, cast
 
-from payment_manager.application.patience import PATIENCE_SECONDS, patiently
+from payment_manager.application.patience import PATIENCE_SECONDS, trying_again
 from payment_manager.application.ports import PortError, Unavailable
 
 Item = TypeVar("Item")
@@ -81,7 +81,7 @@ class Batcher(Generic[Item, Answer]):
 
     async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
-            answers = await patiently(lambda: self._run([item for item, _ in batch]))
+            answers = await trying_again(lambda: self._run([item for item, _ in batch]))
             answered = list(zip(batch, answers, strict=True))
         except Exception as error:  # whatever it is, those who wait must hear of it
             for _, future in batch:

@@ -2,11 +2,13 @@
 
 How to think about it: a restart of the database or a lost connection is over in a second, so trying
 again within the request spares the caller an error. Longer than that, an honest "not now" is worth
-more: a webhook's sender tries again by itself, a person wants to know.
+more: a webhook's sender tries again by itself, a person wants to know. That holds for a database
+that hangs without a word, too: the caller is told, and the call is left to end by itself.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -22,10 +24,40 @@ PATIENCE_SECONDS = 1.5
 attempt.
 """
 
+LONGEST_SECONDS = PATIENCE_SECONDS + 0.4
+"""For a call that neither answers nor fails."""
+
 Result = TypeVar("Result")
 
+_left_behind: set[asyncio.Task[object]] = set()
 
-async def patiently(call: Callable[[], Awaitable[Result]]) -> Result:
+
+async def patiently(call: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """`trying_again`, but `Unavailable` after `LONGEST_SECONDS`, whatever `call` does.
+
+    It may then have had its effect all the same, or may still have it.
+    """
+    task = asyncio.create_task(trying_again(call))
+    try:
+        done, _ = await asyncio.wait({task}, timeout=LONGEST_SECONDS)
+    finally:
+        # Not waited for: a driver may need many seconds to let go of a server that hangs.
+        if not task.done():
+            task.cancel()
+            _left_behind.add(task)
+            task.add_done_callback(_forget)
+    if not done:
+        raise Unavailable("no answer in time")
+    return task.result()
+
+
+def _forget(task: asyncio.Task[object]) -> None:
+    _left_behind.discard(task)
+    if not task.cancelled():
+        task.exception()  # looked at: nobody else will, and asyncio would complain
+
+
+async def trying_again(call: Callable[[], Awaitable[Result]]) -> Result:
     """`call`'s result, tried again on `Unavailable` with backoff and jitter. `call` must be safe to
     repeat.
     """

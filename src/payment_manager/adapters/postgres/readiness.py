@@ -1,14 +1,10 @@
 """Is the database there? Asked by the readiness probe."""
 
-import asyncio
-
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
 from payment_manager.application.patience import patiently
 from payment_manager.application.ports import Unavailable
-
-TIMEOUT_SECONDS = 1.5
 
 
 class PostgresReadiness:
@@ -17,11 +13,10 @@ class PostgresReadiness:
 
     async def checks(self) -> dict[str, str]:
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                # A connection that broke while it was idle is not the answer: the pool replaces it,
-                # ask again.
-                return {"postgres": await patiently(self._ask)}
-        except (Unavailable, TimeoutError):
+            # A connection that broke while it was idle is not the answer: the pool replaces it, ask
+            # again.
+            return {"postgres": await patiently(self._ask)}
+        except Unavailable:
             return {"postgres": "unavailable"}
 
     async def _ask(self) -> str:
