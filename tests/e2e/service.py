@@ -231,6 +231,20 @@ class Service:
         with psycopg.connect(url, autocommit=True) as connection:
             return connection.execute(statement.encode(), parameters or None).fetchall()
 
+    def verify(self) -> None:
+        """The command, beside the running service: it finds nothing."""
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.data_dir), **self.settings}
+        done = subprocess.run(
+            [COMMAND, "verify"],
+            env=environment,
+            cwd=self.data_dir,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert " 0 findings" in done.stdout, done.stdout
+
     @property
     def rss_kib(self) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

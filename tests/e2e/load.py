@@ -1,0 +1,129 @@
+"""A provider that never gives up: many connections, each webhook sent until it is acknowledged.
+
+How to think about it: what was acknowledged is written down, and only that is a promise; a webhook
+without an answer is sent again, as a real provider does. Every few webhooks an acknowledged one is
+sent once more, and must be known. What comes out is the list that the log is held against.
+"""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from tests.e2e.wire import CHARGEBACKS, ORDERS
+from tests.webhooks import chargeback_webhook, order_webhook
+
+Sent = tuple[str, str, str]
+"""Which webhook: its path, its order, its provider_event_id."""
+
+_RETRY_SECONDS = 0.02
+
+
+@dataclass(slots=True)
+class Load:
+    """`acknowledged`: each webhook's status, as it was first answered."""
+
+    port: int
+    connections: int = 12
+    acknowledged: dict[Sent, int] = field(default_factory=dict)
+    answers: Counter[int] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    _orders: Iterator[int] = field(default_factory=count)
+    _over: bool = False
+    _progress: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Until `stop`, and then until all that was begun is acknowledged."""
+        await asyncio.gather(*(self._work(number) for number in range(self.connections)))
+
+    def stop(self) -> None:
+        self._over = True
+
+    async def more(self, amount: int) -> None:
+        """Returns when so many more are acknowledged."""
+        wanted = len(self.acknowledged) + amount
+        while len(self.acknowledged) < wanted:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def _work(self, number: int) -> None:
+        connection = Connection(self.port)
+        dice = random.Random(number)
+        while not self._over:
+            history = self._history(dice)
+            for path, body in history:
+                await self._deliver(connection, path, body)
+                if dice.random() < 0.2:
+                    await self._deliver(connection, *dice.choice(history))
+        connection.close()
+
+    def _history(self, dice: random.Random) -> list[tuple[str, bytes]]:
+        """One order's life, as badly ordered as webhooks come."""
+        order_id = f"load-{next(self._orders)}"
+        history = [
+            (ORDERS, order_webhook(order_id)),
+            (ORDERS, order_webhook(order_id, "updated", 1)),
+            (ORDERS, order_webhook(order_id, dice.choice(["success", "failed"]), 2)),
+            (ORDERS, order_webhook(order_id, "success", 3)),
+            (CHARGEBACKS, chargeback_webhook(order_id, "opened", 4)),
+            (CHARGEBACKS, chargeback_webhook(order_id, "closed", 5, "won")),
+        ]
+        dice.shuffle(history)
+        return history
+
+    async def _deliver(self, connection: "Connection", path: str, body: bytes) -> None:
+        read = json.loads(body)
+        sent = (path, read["order_id"], read["provider_event_id"])
+        while True:
+            try:
+                status, answer = await connection.post(path, body)
+            except (OSError, EOFError, asyncio.IncompleteReadError):
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            self.answers[status] += 1
+            if status == 503:
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            break
+        if status not in (200, 202, 422):
+            self.wrong.append(f"{status} {answer}")
+        elif sent in self.acknowledged and status == 202:
+            self.wrong.append(f"{sent} was acknowledged before, and is new now: {answer}")
+        self.acknowledged.setdefault(sent, status)
+        self._progress.set()
+
+
+class Connection:
+    """HTTP/1.1 as far as it is needed here: a client that costs less than the service."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def post(self, path: str, body: bytes) -> tuple[int, Any]:
+        """Status and JSON. Raises OSError or EOFError where the connection breaks."""
+        try:
+            if self._streams is None:
+                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            reader, writer = self._streams
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            head_of_answer = await reader.readuntil(b"\r\n\r\n")
+            lines = head_of_answer.decode().lower().split("\r\n")
+            [length] = [int(line[15:]) for line in lines if line.startswith("content-length:")]
+            answer = json.loads(await reader.readexactly(length))
+            return int(lines[0].split()[1]), answer
+        except (OSError, EOFError):
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._streams is not None:
+            with suppress(OSError):
+                self._streams[1].close()
+            self._streams = None
