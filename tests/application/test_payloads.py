@@ -4,6 +4,7 @@ import pytest
 
 from payment_manager.application.ports import Space
 from payment_manager.contracts.wire import DEPTH_MAX, DIGITS_MAX
+from payment_manager.domain.dispute import dispute_id_of
 from tests.application.world import World
 from tests.webhooks import chargeback_webhook, order_webhook
 
@@ -26,14 +27,17 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize("name", STRANGE)
-async def test_a_strange_payload_is_taken_parked_and_given_back(world: World, name: str) -> None:
-    strange = STRANGE[name]
-    chargeback = b'{"x":' + strange + b"," + chargeback_webhook()[1:]
-    snapshot = b'{"x":' + strange + b"," + order_webhook()[1:]
-    outcomes = [(await world.receive(body))[0].outcome for body in (chargeback, snapshot, snapshot)]
-    assert outcomes == ["parked", "applied", "duplicate"]
-    [parked] = await world.events(Space.DISPUTE)
-    [taken] = await world.events(Space.ORDER)
-    assert parked.data.startswith(b'{"outcome":"applied","payload":%b,"parked_at":"' % chargeback)
-    assert taken.data == b'{"outcome":"applied","payload":%b}' % snapshot
+async def test_a_strange_payload_is_taken_parked_and_given_back(world: World) -> None:
+    for n, (name, strange) in enumerate(STRANGE.items()):
+        order_id = f"ord-{n}"
+        chargeback = b'{"x":' + strange + b"," + chargeback_webhook(order_id)[1:]
+        snapshot = b'{"x":' + strange + b"," + order_webhook(order_id)[1:]
+        sent = (chargeback, snapshot, snapshot, chargeback)
+        outcomes = [(await world.receive(body))[0].outcome for body in sent]
+        assert outcomes == ["parked", "applied", "duplicate", "duplicate"], name
+        [parked] = await world.events(Space.DISPUTE, str(dispute_id_of(order_id)))
+        [taken] = await world.events(Space.ORDER, order_id)
+        assert parked.data.startswith(
+            b'{"outcome":"applied","payload":%b,"parked_at":"' % chargeback
+        ), name
+        assert taken.data == b'{"outcome":"applied","payload":%b}' % snapshot, name
