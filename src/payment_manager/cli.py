@@ -255,6 +255,7 @@ def print_db_size() -> None:
 
 async def _serve_api(settings: Settings) -> None:
     from payment_manager import bootstrap
+    from payment_manager.entrypoints.api.problems import unreadable
     from payment_manager.entrypoints.serving import serve
 
     async with bootstrap.api_service(settings) as application:
@@ -263,7 +264,9 @@ async def _serve_api(settings: Settings) -> None:
             name="api",
             host=settings.bind_address,
             port=settings.port,
+            receive_seconds=settings.body_timeout.total_seconds(),
             stop_seconds=settings.shutdown_timeout.total_seconds(),
+            refuse=unreadable,
         )
 
 

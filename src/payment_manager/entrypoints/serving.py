@@ -12,10 +12,14 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
 
 import structlog
 import uvicorn
 from litestar.types import ASGIApp
+
+from payment_manager.entrypoints.connection import BoundedConnection, Refuse
 
 log = structlog.get_logger()
 
@@ -38,15 +42,29 @@ class _Server(uvicorn.Server):
         log.info("stopping", signal=number.name, forced=self.force_exit)
 
 
-async def serve(app: ASGIApp, *, name: str, host: str, port: int, stop_seconds: float) -> None:
-    """Serve until a signal. `port` 0 takes any free one; the log line `listening` tells which."""
+async def serve(
+    app: ASGIApp,
+    *,
+    name: str,
+    host: str,
+    port: int,
+    receive_seconds: float,
+    stop_seconds: float,
+    refuse: Refuse,
+) -> None:
+    """Serve until a signal. `port` 0 takes any free one; the log line `listening` tells which.
+
+    `refuse` words what is refused before the application sees it; `receive_seconds` are for a
+    request's head, and once more for its body.
+    """
     listening = _listen(host, port)
     address = listening.getsockname()
     log.info("listening", service=name, url=f"http://{_host(address[0])}:{address[1]}")
+    connection = partial(BoundedConnection, refuse=refuse, receive_seconds=receive_seconds)
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=cast(Any, connection),
         ws="none",
         lifespan="off",
         log_config=None,

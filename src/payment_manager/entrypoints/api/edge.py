@@ -71,7 +71,10 @@ class Edge:
 
         try:
             if int(headers.get(b"content-length", b"0")) > self._body_bytes_max:
-                await problem(correlation_id, "body_too_large").send_to(answer)
+                # Nobody will read the body, so nothing behind it can be read either.
+                await problem(
+                    correlation_id, "body_too_large", headers={"connection": "close"}
+                ).send_to(answer)
             else:
                 await self._app(scope, self._limited(receive), answer)
         except Exception:

@@ -7,7 +7,7 @@ the process.
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import structlog
 from litestar import Request, Response
@@ -99,6 +99,19 @@ def rejected(
 def refused(request: Request[Any, Any, Any], rejection: Rejection) -> Response[bytes]:
     """An operator's request that the domain refused."""
     return rejected(request.scope["state"]["correlation_id"], rejection).response()
+
+
+def unreadable(status: int, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """What never became a request: the headers and the body of its answer."""
+    correlation_id = uuid4().hex
+    code = "request_timeout" if status == 408 else "invalid_request"
+    said = problem(correlation_id, code, status=status, detail=detail)
+    log.info("unreadable", status=status, correlation_id=correlation_id)
+    return [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", b"%d" % len(said.body)),
+        (b"x-correlation-id", correlation_id.encode()),
+    ], said.body
 
 
 def of_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
