@@ -57,13 +57,17 @@ verify: $(READY) ## Prove that every row equals the fold of its events
 	$(APP) verify
 
 ##@ Labs
-.PHONY: lab-batching lab-unknown-outcome lab-duplicates
+.PHONY: lab-batching lab-unknown-outcome lab-duplicates lab-parking lab-paging
 lab-batching: $(READY) ## One transaction a webhook, or one for all that are in flight
 	@$(BIN)/python -m labs.batching
 lab-unknown-outcome: $(READY) ## The provider takes the money and its answer gets lost
 	@$(BIN)/python -m labs.unknown_outcome
 lab-duplicates: $(READY) ## Fifty copies of a webhook at once, with and without a crash
 	@$(BIN)/python -m labs.duplicates
+lab-parking: $(READY) ## A chargeback and its order's first webhook at once
+	@$(BIN)/python -m labs.parking
+lab-paging: $(READY) ## What page one thousand costs, by counting and by a cursor
+	@$(BIN)/python -m labs.paging
 
 ##@ Set-up
 .PHONY: install lock help

@@ -61,12 +61,12 @@ def new_order() -> Webhook:
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """The first column is words, the others are figures."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table()
     for at, column in enumerate(columns):
         table.add_column(column, justify="right" if at else "left", no_wrap=not at)
     for row in rows:
         table.add_row(*map(str, row))
     console = Console(highlight=False)
     console.width = 100
-    console.print()
+    console.print(f"\n[bold]{title}[/]")
     console.print(table)
