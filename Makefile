@@ -36,6 +36,7 @@ lint: $(READY) ## Style, types, and the rules between packages
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/generate_docs.py --check
 format: $(READY) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format

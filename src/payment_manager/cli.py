@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from errno import EADDRINUSE
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from payment_manager.adapters.clock import SystemClock
 from payment_manager.adapters.telemetry import logs
 from payment_manager.application.ports import Audit
 from payment_manager.application.verify import Progress, Report
-from payment_manager.settings import Settings, SettingsError
+from payment_manager.settings import ApiSettings, Settings, SettingsError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,7 +45,7 @@ class CommandFailed(Exception):
 @app.command()
 def api() -> None:
     """Run the API service, as the settings say."""
-    settings = _load()
+    settings = _load(ApiSettings)
     _run(lambda: _serve_api(settings))
 
 
@@ -248,7 +249,9 @@ def print_db_size() -> None:
                 f"{size.rows_estimated:,}",
                 *(rich.filesize.decimal(part) for part in parts),
             )
-        rich.console.Console().print(table)
+        # Piped, there is no terminal's width: the table needs about a hundred columns.
+        console = rich.console.Console()
+        rich.console.Console(width=max(console.width, 100)).print(table)
 
     _run(run)
 
@@ -288,9 +291,9 @@ def _simulator_store(settings: Settings) -> Path:
     return settings.data_dir / "simulator.sqlite"
 
 
-def _load() -> Settings:
+def _load(kind: type[Settings] = Settings) -> Settings:
     try:
-        settings = settings_module.load()
+        settings = settings_module.load(kind)
     except SettingsError as wrong:
         print(wrong, file=sys.stderr)
         raise typer.Exit(2) from None
@@ -303,12 +306,13 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     from payment_manager.application.ports import PortError
 
     try:
-        uvloop.run(main())
+        uvloop.run(_until_told(main()))
     except (SettingsError, CommandFailed, DataDirInUse, EmbeddedPostgresError, PortError) as told:
         print(told, file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        print(f"{error.strerror or error}", file=sys.stderr)
+        hint = "; is another payment-manager running?" if error.errno == EADDRINUSE else ""
+        print(f"{error.strerror or error}{hint}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -2,8 +2,8 @@
 
 from payment_manager.adapters.postgres.migrations.plain_sql import run_sql
 
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
+revision = "${up_revision}"
+down_revision = "${down_revision}"
 
 
 def upgrade() -> None:
