@@ -8,11 +8,14 @@ cheaper than the statement that appends its events. And nothing counts if the se
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from statistics import median
+from subprocess import Popen
 from uuid import UUID
 
 import psycopg
@@ -64,6 +67,25 @@ class Statement:
     @property
     def events_per_second(self) -> float:
         return self.events * self.transactions_per_second
+
+
+def fixed_work_ms() -> float:
+    """The same piece of Python each time: it tells a slow processor from a slow program."""
+    began = time.perf_counter()
+    sum(n * n for n in range(1_000_000))
+    return (time.perf_counter() - began) * 1000
+
+
+def fixed_work_ms_in_company() -> float:
+    """While another process does the same: two hyperthreads of one core are not two cores."""
+    endless = "while True: sum(n * n for n in range(1_000_000))"
+    other = Popen([sys.executable, "-c", endless])
+    try:
+        fixed_work_ms()  # the other one is up by then
+        return median(fixed_work_ms() for _ in range(5))
+    finally:
+        other.kill()
+        other.wait()
 
 
 def flushes_per_second(folder: Path, seconds: float) -> float:

@@ -78,6 +78,7 @@ class Run:
             webhooks = MadeAhead(webhook_requests("p")).ahead(seconds * 6_000)
             await self._profiles.sample("webhooks", webhooks, self._folder / "p", {}, seconds)
             self._keep(self._profiles.table())
+        self._add_speeds(self._calibration, "after it")
 
     # ── Calibration ───────────────────────────────────────────────────────────────────────────────
 
@@ -92,8 +93,9 @@ class Run:
         table.add("PostgreSQL", version)
         table.add("durability", ", ".join(f"{name} {value}" for name, value in durable.items()))
         table.add("load before the run", f"{machine.load_before:.2f}")
-        flushes = calibration.flushes_per_second(self._folder, seconds)
-        table.add("fdatasync of one WAL page", f"{number(flushes)}/s")
+        self._add_speeds(table, "before the run")
+        in_company = number(calibration.fixed_work_ms_in_company())
+        table.add("… while another process does the same", f"{in_company} ms")
         requests = MadeAhead(webhook_requests("bare")).ahead((seconds + 1) * 25_000)
         bare = await calibration.bare_http(requests, connections=64, seconds=seconds)
         table.add("bare HTTP, 64 connections", f"{number(bare.per_second)} requests/s")
@@ -108,12 +110,20 @@ class Run:
             rate = number(found.events_per_second)
             table.add(f"bare append, {events} a transaction", f"{rate} events/s")
         self._keep(table)
+        self._calibration = table
         self._bar(
             "durability is on",
             ", ".join(calibration.DURABLE.values()),
             durable == calibration.DURABLE,
             ", ".join(durable.values()),
         )
+
+    def _add_speeds(self, table: Table, when: str) -> None:
+        """What drifts: a disk or a processor that others use too."""
+        flushes = calibration.flushes_per_second(self._folder, self._scale.calibration_seconds)
+        table.add(f"fdatasync of one WAL page, {when}", f"{number(flushes)}/s")
+        work = median(calibration.fixed_work_ms() for _ in range(5))
+        table.add(f"a million squares in Python, {when}", f"{number(work)} ms")
 
     # ── Webhooks ──────────────────────────────────────────────────────────────────────────────────
 

@@ -106,6 +106,8 @@ async def _ready(process: Popen[bytes], folder: Path, log: Path, pg_url: str | N
         if process.poll() is not None or asyncio.get_running_loop().time() > deadline:
             raise ServiceFailed(f"the service did not start:\n{_tail(log)}")
         await asyncio.sleep(_POLL_SECONDS)
+    # An answer: it not only listens, it has set up its signals too, and can be stopped.
+    await asyncio.to_thread(lambda: urlopen(f"{url}/health/ready", timeout=10).read())  # noqa: S310
     at = urlsplit(url)
     assert at.hostname is not None
     assert at.port is not None

@@ -1,10 +1,10 @@
 """Webhooks: the service as it is (A) against the same service with a transaction a request (B).
 
-How to think about it: A and B run side by side in one run and take turns, A B A B, each with a
-database of its own; the one that is not asked is idle, and both write out what is dirty before each
-turn. So whatever else the machine does hits both, and the ratio of their medians says what sharing
-batches buys. Every answer's status is checked, and at the end every 202 is a row that is there.
-Only in the open loop may B say that it can't keep up (503), and it is counted.
+How to think about it: A and B run side by side in one run and take turns (A B, B A, A B), each with
+a database of its own; the one that is not asked is idle, and both write out what is dirty before
+each turn. So whatever else the machine does hits both, and the ratio of their medians says what
+sharing batches buys. Every answer's status is checked, and at the end every 202 is a row that is
+there. Only in the open loop may B say that it can't keep up (503), and it is counted.
 """
 
 from collections import Counter
@@ -87,8 +87,8 @@ class Level:
 
 async def closed_level(scale: Scale, connections: int, both: list[Contender]) -> Level:
     turns: dict[str, list[Turn]] = {each.name: [] for each in both}
-    for _ in range(scale.rounds):
-        for each in both:
+    for number in range(scale.rounds):
+        for each in _in_turn(both, number):
             seconds = scale.seconds + scale.warm_up_seconds
             each.webhooks.ahead(seconds * CLOSED_MAX_PER_SECOND)
             _checkpoint(both)
@@ -112,8 +112,8 @@ async def open_level(
     scale: Scale, per_second: float, both: list[Contender]
 ) -> dict[str, list[Measured]]:
     runs: dict[str, list[Measured]] = {each.name: [] for each in both}
-    for _ in range(scale.open_rounds):
-        for each in both:
+    for number in range(scale.open_rounds):
+        for each in _in_turn(both, number):
             each.webhooks.ahead((scale.open_seconds + scale.warm_up_seconds) * per_second)
             _checkpoint(both)
             measured = await open_loop(
@@ -128,6 +128,11 @@ async def open_level(
             each.opened.update(measured.statuses)
             runs[each.name].append(measured)
     return runs
+
+
+def _in_turn(both: list[Contender], number: int) -> list[Contender]:
+    """A B, B A, A B: who goes second must not always be the same."""
+    return both if number % 2 == 0 else both[::-1]
 
 
 def _checkpoint(both: list[Contender]) -> None:
