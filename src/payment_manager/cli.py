@@ -6,6 +6,7 @@ code 2, never as a stack.
 """
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -312,10 +313,24 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         raise SystemExit(2) from None
     except OSError as error:
         hint = "; is another payment-manager running?" if error.errno == EADDRINUSE else ""
-        print(f"{error.strerror or error}{hint}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{where}{error.strerror or error}{hint}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(128 + signal.SIGINT) from None
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
+async def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """SIGTERM unwinds it, as Ctrl-C does, so that nothing that it started is left running.
+
+    A service that serves takes the signal over.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await work
 
 
 def main() -> None:

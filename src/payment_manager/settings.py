@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -98,13 +99,25 @@ class Settings(BaseSettings):
         return value
 
 
-def load(**given: Any) -> Settings:
+class ApiSettings(Settings):
+    """Of a service that brings no provider of its own along: it must be told of one."""
+
+    silvergate_base_url: str
+
+
+def load(kind: type[Settings] = Settings, **given: Any) -> Settings:
     """This process's settings; `given` ones win over the environment. Raises `SettingsError`."""
     try:
-        return Settings(**given)
+        return kind(**given)
     except ValidationError as invalid:
         lines = [
-            f"  {str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
+            f"  {str(error['loc'][0]).upper()}: {_words(error)}"
             for error in invalid.errors(include_url=False, include_input=False)
         ]
         raise SettingsError("\n".join(["These settings are wrong:", *lines])) from None
+
+
+def _words(error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return "is needed here"
+    return error["msg"].removeprefix("Value error, ")

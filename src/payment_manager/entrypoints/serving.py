@@ -25,16 +25,22 @@ log = structlog.get_logger()
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, *, name: str, url: str) -> None:
+        super().__init__(config)
+        self._name, self._url = name, url
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        # To the process's end: a signal more must not tear the database from those who close it.
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # Only now: whoever reads it may connect, and may also ask for the stop.
+        log.info("listening", service=self._name, url=self._url)
 
     def _on_signal(self, number: signal.Signals) -> None:
         self.force_exit = self.should_exit
@@ -59,7 +65,6 @@ async def serve(
     """
     listening = _listen(host, port)
     address = listening.getsockname()
-    log.info("listening", service=name, url=f"http://{_host(address[0])}:{address[1]}")
     connection = partial(BoundedConnection, refuse=refuse, receive_seconds=receive_seconds)
     config = uvicorn.Config(
         app,
@@ -81,7 +86,8 @@ async def serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(7_000, 20, 50)
-    await _Server(config).serve(sockets=[listening])
+    url = f"http://{_host(address[0])}:{address[1]}"
+    await _Server(config, name=name, url=url).serve(sockets=[listening])
     log.info("stopped", service=name)
 
 
