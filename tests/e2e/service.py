@@ -166,6 +166,7 @@ class Service:
             assert expected or entry["level"] not in ("error", "critical"), line
             assert expected or ("exception" not in entry and "Traceback" not in line), line
             assert not any(secret in line for secret in NEVER_LOGGED), line
+            assert '"locals"' not in line, line  # a stack shows where, not with what
 
     def _read(self, stdout: IO[bytes]) -> None:
         with stdout:

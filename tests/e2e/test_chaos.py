@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from payment_manager.adapters.postgres.server_processes import running_on
+from tests.e2e.chaos import assert_nothing_lost, under_load
 from tests.e2e.conftest import StartService
 from tests.e2e.load import Load
 from tests.e2e.service import Service, eventually
@@ -23,47 +23,6 @@ KILLS = 10
 DATABASE_DIED = {"postgres_died", "postgres_restart_failed"}
 
 
-def assert_nothing_lost(service: Service, load: Load) -> None:
-    """Each acknowledged webhook is in the log exactly once, and the rows are what the log says."""
-    assert load.wrong == []
-    in_log = {
-        (path, *row[:2]): row[2]
-        for path, table, column in (
-            (ORDERS, "order_events", "e.order_id"),
-            (
-                CHARGEBACKS,
-                "dispute_events AS e JOIN disputes AS d USING (dispute_id)",
-                "d.order_id",
-            ),
-        )
-        for row in service.query(
-            f"SELECT {column}, e.provider_event_id, count(*)"
-            f" FROM {table if ' AS e' in table else f'{table} AS e'}"
-            " WHERE e.provider_event_id IS NOT NULL GROUP BY 1, 2"
-        )
-    }
-    assert load.acknowledged.keys() - in_log.keys() == set()
-    assert {webhook for webhook, times in in_log.items() if times != 1} == set()
-    assert service.query("SELECT count(*) FROM parked_webhooks") == [(0,)]
-    service.verify()
-
-
-async def under_load(
-    service: Service, trouble: Callable[[], None], *, between: tuple[int, int]
-) -> Load:
-    """Trouble, ten times over, each after so many more acknowledged webhooks."""
-    load = Load(service.port)
-    running = asyncio.create_task(load.run())
-    dice = random.Random(7)
-    for _ in range(KILLS):
-        await asyncio.wait_for(load.more(dice.randint(*between)), 30)
-        await asyncio.to_thread(trouble)
-    await asyncio.wait_for(load.more(100), 30)
-    load.stop()
-    await asyncio.wait_for(running, 60)
-    return load
-
-
 async def test_kill_9_of_the_service_under_load_loses_nothing_that_was_acknowledged(
     start_service: StartService,
 ) -> None:
@@ -73,7 +32,7 @@ async def test_kill_9_of_the_service_under_load_loses_nothing_that_was_acknowled
         service.kill()
         service.start()
 
-    load = await under_load(service, kill_and_restart, between=(50, 500))
+    load = await under_load(service, kill_and_restart, times=KILLS, between=(50, 500))
     assert_nothing_lost(service, load)
     assert service.stop() == 0
 
@@ -94,7 +53,7 @@ async def test_kill_9_of_postgresql_under_load_loses_nothing_that_was_acknowledg
                 os.kill(pid, signal.SIGKILL)
         eventually(lambda: sum(e["event"] == "postgres_restarted" for e in service.log) == turns)
 
-    load = await under_load(service, kill, between=(50, 300))
+    load = await under_load(service, kill, times=KILLS, between=(50, 300))
     assert_nothing_lost(service, load)
     assert service.stop() == 0
 
