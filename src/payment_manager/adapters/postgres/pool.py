@@ -32,6 +32,11 @@ _SETTINGS = {
     # Each statement here has one good plan; planning a partitioned table anew for each call costs
     # more than running it.
     "plan_cache_mode": "force_generic_plan",
+    # Every statement walks an index. A plan made while the tables were small would read them whole
+    # for as long as the connection lives, since it is kept.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     # Above every statement of ours by far; a statement that runs longer holds locks that others
     # wait for.
     "statement_timeout": "15s",

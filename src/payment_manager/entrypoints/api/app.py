@@ -9,14 +9,13 @@ from payment_manager.entrypoints.api.edge import Edge
 from payment_manager.entrypoints.api.operations import operation_handlers
 from payment_manager.entrypoints.api.orders import order_handlers
 from payment_manager.entrypoints.api.problem_pages import explain_problem
-from payment_manager.entrypoints.api.problems import of_exception
+from payment_manager.entrypoints.api.problems import of_exception_in_framework
 from payment_manager.entrypoints.api.services import Services
-from payment_manager.entrypoints.api.webhooks import webhook_handlers
+from payment_manager.entrypoints.api.webhooks import webhook_routes
 
 
 def create_app(services: Services, *, body_bytes_max: int, body_timeout_seconds: float) -> ASGIApp:
     handlers: list[ControllerRouterHandler] = [
-        *webhook_handlers(services),
         *order_handlers(services),
         *dispute_handlers(services),
         *operation_handlers(services),
@@ -25,7 +24,7 @@ def create_app(services: Services, *, body_bytes_max: int, body_timeout_seconds:
     ]
     app = Litestar(
         route_handlers=handlers,
-        exception_handlers={Exception: of_exception},
+        exception_handlers={Exception: of_exception_in_framework},
         openapi_config=None,  # ours says more than signatures can: see openapi.py
         logging_config=None,
         # The edge counts bytes for all routes, and answers with a problem.
@@ -33,6 +32,7 @@ def create_app(services: Services, *, body_bytes_max: int, body_timeout_seconds:
     )
     return Edge(
         app,
+        webhook_routes(services),
         services.telemetry,
         body_bytes_max=body_bytes_max,
         body_timeout_seconds=body_timeout_seconds,

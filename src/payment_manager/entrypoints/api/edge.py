@@ -9,6 +9,7 @@ the process as anything but a problem document.
 import asyncio
 import re
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -16,7 +17,12 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid4
 
-from payment_manager.entrypoints.api.problems import BodyTooLarge, BodyTooSlow, problem
+from payment_manager.entrypoints.api.problems import (
+    BodyTooLarge,
+    BodyTooSlow,
+    of_exception,
+    problem,
+)
 
 _CORRELATION_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -40,12 +46,14 @@ class Edge:
     def __init__(
         self,
         app: ASGIApp,
+        hot_routes: Mapping[str, ASGIApp],
         telemetry: RequestTelemetry,
         *,
         body_bytes_max: int,
         body_timeout_seconds: float,
     ) -> None:
         self._app = app
+        self._hot_routes = hot_routes
         self._telemetry = telemetry
         self._body_bytes_max = body_bytes_max
         self._body_timeout_seconds = body_timeout_seconds
@@ -76,11 +84,15 @@ class Edge:
                     correlation_id, "body_too_large", headers={"connection": "close"}
                 ).send_to(answer)
             else:
-                await self._app(scope, self._limited(receive), answer)
-        except Exception:
-            log.exception("request_failed", correlation_id=correlation_id)
+                app = self._app
+                if (hot := self._hot_routes.get(scope["path"])) is not None:
+                    app = hot
+                    scope["path_template"] = scope["path"]
+                await app(scope, self._limited(receive), answer)
+        except Exception as error:
+            refusal = of_exception(correlation_id, error)
             if not started:
-                await problem(correlation_id, "internal_error").send_to(answer)
+                await refusal.send_to(answer)
         seconds = time.perf_counter() - began
         route = scope.get("path_template") or "unmatched"
         self._telemetry.request(scope["method"], route, status, seconds)

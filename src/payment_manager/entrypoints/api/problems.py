@@ -114,39 +114,36 @@ def unreadable(status: int, detail: str) -> tuple[list[tuple[bytes, bytes]], byt
     ], said.body
 
 
-def of_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """The one handler for whatever a route raises."""
-    correlation_id = request.scope["state"]["correlation_id"]
+def of_exception(correlation_id: str, error: Exception) -> Answer:
+    """The one place that says what whatever a route raises looks like from outside."""
     match error:
         case InvalidInput():
             entries = [FieldProblem(e.field, e.message) for e in error.errors]
-            return problem(correlation_id, "invalid_request", errors=entries).response()
+            return problem(correlation_id, "invalid_request", errors=entries)
         case ClientGone():
-            return problem(correlation_id, "request_timeout").response()
+            return problem(correlation_id, "request_timeout")
         case UnsupportedMediaType():
-            return problem(correlation_id, "unsupported_media_type").response()
+            return problem(correlation_id, "unsupported_media_type")
         case BodyTooLarge():
             # The rest of the body is still coming: the connection can't be used again.
-            return problem(
-                correlation_id, "body_too_large", headers={"connection": "close"}
-            ).response()
+            return problem(correlation_id, "body_too_large", headers={"connection": "close"})
         case BodyTooSlow():
-            return problem(
-                correlation_id, "request_timeout", headers={"connection": "close"}
-            ).response()
+            return problem(correlation_id, "request_timeout", headers={"connection": "close"})
         case Unavailable():
             code = "overloaded" if isinstance(error, Overloaded) else "unavailable"
             log.warning("unavailable", reason=str(error), correlation_id=correlation_id)
             headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-            return problem(correlation_id, code, headers=headers).response()
+            return problem(correlation_id, code, headers=headers)
         case HTTPException(status_code=404):
-            return problem(correlation_id, "not_found").response()
+            return problem(correlation_id, "not_found")
         case HTTPException(status_code=405):
-            return problem(
-                correlation_id, "method_not_allowed", headers=dict(error.headers or {})
-            ).response()
+            return problem(correlation_id, "method_not_allowed", headers=dict(error.headers or {}))
         case HTTPException(status_code=status) if 400 <= status < 500:
-            return problem(correlation_id, "invalid_request", status=status).response()
+            return problem(correlation_id, "invalid_request", status=status)
         case _:
             log.error("request_failed", correlation_id=correlation_id, exc_info=error)
-            return problem(correlation_id, "internal_error").response()
+            return problem(correlation_id, "internal_error")
+
+
+def of_exception_in_framework(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    return of_exception(request.scope["state"]["correlation_id"], error).response()

@@ -1,15 +1,13 @@
 """The provider's webhooks in sync mode: applied and committed, then answered.
 
-How to think about it: these two routes are the hot path, so they speak ASGI themselves; the
-framework's request and response objects would cost as much as all the rest of the work here. It
-still finds the route and turns what is raised into a problem.
+How to think about it: these two routes are the hot path, so the edge calls them itself, as plain
+ASGI: the framework's routing, request and response would cost as much as all the rest of the work
+here. What they raise becomes a problem at the edge.
 """
 
 from typing import assert_never
 
-from litestar import asgi
-from litestar.handlers import ASGIRouteHandler
-from litestar.types import Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from payment_manager.application.apply_webhooks import Webhook
 from payment_manager.application.ports import Space, Unavailable
@@ -25,12 +23,12 @@ from payment_manager.entrypoints.api.problems import problem, rejected
 from payment_manager.entrypoints.api.services import Services
 
 
-def webhook_handlers(services: Services) -> list[ASGIRouteHandler]:
-    @asgi("/webhooks/payments/orders")
+def webhook_routes(services: Services) -> dict[str, ASGIApp]:
+    """Each route's path and application."""
+
     async def order_webhook(scope: Scope, receive: Receive, send: Send) -> None:
         await answered(Space.ORDER, scope, receive, send)
 
-    @asgi("/webhooks/payments/chargebacks")
     async def chargeback_webhook(scope: Scope, receive: Receive, send: Send) -> None:
         await answered(Space.DISPUTE, scope, receive, send)
 
@@ -72,7 +70,10 @@ def webhook_handlers(services: Services) -> list[ASGIRouteHandler]:
             case _:
                 assert_never(outcome)
 
-    return [order_webhook, chargeback_webhook]
+    return {
+        "/webhooks/payments/orders": order_webhook,
+        "/webhooks/payments/chargebacks": chargeback_webhook,
+    }
 
 
 def _read(space: Space, body: bytes, correlation_id: str) -> Webhook:
