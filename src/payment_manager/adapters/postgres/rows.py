@@ -8,12 +8,14 @@ driver needs for arrays of text. Reading goes through the driver.
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from payment_manager.application.ports import (
     Attempt,
     Known,
+    Loaded,
     Parked,
     Recorded,
     Space,
@@ -56,7 +58,74 @@ _decode_fields = msgspec.json.Decoder(dict[str, str]).decode
 _decode_files = msgspec.json.Decoder(tuple[EvidenceFile, ...]).decode
 
 
-def as_json(rows: Sequence[Row]) -> str:
+class _OrderRow(msgspec.Struct):
+    """The columns of `order_columns.sql`, in its order, as JSON brings them."""
+
+    order_id: str
+    user_id: UUID
+    status: str
+    created_at: datetime
+    updated_at: datetime
+    amount_minor: int | None
+    currency: str | None
+    hold_reason: str | None
+    hold_changed_at: datetime | None
+    provenance: str
+    sequence: int
+    first_event_at: datetime
+    last_event_at: datetime
+    captures: str | None
+
+
+class _DisputeRow(msgspec.Struct):
+    """The columns of `dispute_columns.sql`, in its order, as JSON brings them."""
+
+    order_id: str
+    reason: str
+    amount_minor: int
+    currency: str
+    decision: str | None
+    progress: str
+    opened_at: datetime | None
+    evidence_due_at: datetime | None
+    closed_at: datetime | None
+    provenance: str
+    sequence: int
+    first_event_at: datetime
+    last_event_at: datetime
+    evidence_fields: str | None
+    evidence_files: str | None
+    evidence_updated_at: datetime | None
+    submissions: str | None
+
+
+class _ParkedRow(msgspec.Struct):
+    """The columns of `load_parked.sql`, in its order, as JSON brings them."""
+
+    position: int
+    payload: str
+    content_hash: str
+    parked_at: datetime
+    correlation_id: str
+
+
+class _KnownRow(msgspec.Struct):
+    """The columns of `load_webhook_ids.sql`, as JSON brings them."""
+
+    space: Space
+    order_id: str
+    provider_event_id: str
+    content_hash: str
+    rejected_over: str | None
+
+
+_decode_order = msgspec.json.Decoder(_OrderRow).decode
+_decode_dispute = msgspec.json.Decoder(_DisputeRow).decode
+_decode_parked = msgspec.json.Decoder(_ParkedRow).decode
+_decode_known = msgspec.json.Decoder(_KnownRow).decode
+
+
+def as_json(rows: Sequence[Row] | Sequence[str]) -> str:
     return _encode(rows).decode()
 
 
@@ -145,6 +214,36 @@ def parked(row: Sequence[Any]) -> Parked:
     _, payload, content_hash, parked_at, correlation_id = row
     notice = chargeback_notice(read_chargeback_webhook(payload.encode()))
     return Parked(notice, content_hash, parked_at, correlation_id)
+
+
+def loaded(found: Sequence[tuple[str, str]]) -> Loaded:
+    """From the rows of `load_batch.sql`: a kind, and its columns as JSON."""
+    batch = Loaded()
+    waiting: list[_ParkedRow] = []
+    for kind, text in found:
+        match kind:
+            case "order":
+                order = order_stream(msgspec.structs.astuple(_decode_order(text)))
+                batch.orders[order.state.order_id] = order
+            case "dispute":
+                dispute = dispute_stream(msgspec.structs.astuple(_decode_dispute(text)))
+                batch.disputes[dispute.state.order_id] = dispute
+            case "parked":
+                waiting.append(_decode_parked(text))
+            case _:
+                taken = _decode_known(text)
+                id = WebhookId(taken.space, taken.order_id, taken.provider_event_id)
+                batch.known[id] = Known(_bytes(taken.content_hash), taken.rejected_over)
+    for row in sorted(waiting, key=lambda row: row.position):
+        hash_ = _bytes(row.content_hash)
+        one = parked((row.position, row.payload, hash_, row.parked_at, row.correlation_id))
+        batch.parked.setdefault(one.notice.order_id, []).append(one)
+    return batch
+
+
+def _bytes(text: str) -> bytes:
+    """A `bytea` as JSON shows it: a backslash, an x, hexadecimal digits."""
+    return bytes.fromhex(text[2:])
 
 
 # ── Writing ───────────────────────────────────────────────────────────────────────────────────────

@@ -18,10 +18,14 @@ def _read_all() -> dict[str, str]:
     }
     # Comments are for the reader of the file; on the wire they would only cost parsing.
     bare = {name: re.sub(r"(?m)^--.*\n", "", text).strip() for name, text in raw.items()}
-    return {
-        name: re.sub(r"\{(\w+)\}", lambda found: bare.get(found[1], found[0]), text)
-        for name, text in bare.items()
-    }
+
+    def named(found: re.Match[str]) -> str:
+        return whole(bare[found[1]]) if found[1] in bare else found[0]
+
+    def whole(text: str) -> str:
+        return re.sub(r"\{(\w+)\}", named, text)
+
+    return {name: whole(text) for name, text in bare.items()}
 
 
 SQL = _read_all()

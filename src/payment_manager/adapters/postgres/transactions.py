@@ -8,6 +8,7 @@ that is not there yet can be locked too.
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
@@ -15,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 from payment_manager.adapters.postgres import rows
 from payment_manager.adapters.postgres.errors import translated
 from payment_manager.adapters.postgres.statements import SQL
-from payment_manager.application.ports import Changes, Known, Loaded, Space, WebhookId
+from payment_manager.application.ports import Changes, Loaded, Space, WebhookId
 
 
 class PostgresDatabase:
@@ -40,68 +41,56 @@ class PostgresTransaction:
         self._connection = connection
 
     async def load(self, order_ids: Sequence[str], webhook_ids: Sequence[WebhookId] = ()) -> Loaded:
-        execute = self._connection.execute
-        ids = {"order_ids": list(order_ids)}
-        await execute(SQL["lock_orders"], ids)
-        # In READ COMMITTED each statement sees what was committed before it began: after the lock,
-        # all of it.
-        orders = await execute(SQL["load_orders"], ids)
-        disputes = await execute(SQL["load_disputes"], ids)
-        parked = await execute(SQL["load_parked"], ids)
-        known = await execute(
-            SQL["load_webhook_ids"],
+        ids = list(order_ids)
+        await self._connection.execute(SQL["lock_orders"], {"order_ids": ids})
+        # In READ COMMITTED a statement sees what was committed before it began: after the lock, all
+        # of it.
+        found = await self._connection.execute(
+            SQL["load_batch"],
             {
+                "order_ids": ids,
                 "spaces": [id.space.value for id in webhook_ids],
                 "stream_ids": [id.order_id for id in webhook_ids],
                 "webhook_ids": [id.provider_event_id for id in webhook_ids],
             },
         )
-        loaded = Loaded()
-        for row in await orders.fetchall():
-            loaded.orders[row[0]] = rows.order_stream(row)
-        for row in await disputes.fetchall():
-            loaded.disputes[row[0]] = rows.dispute_stream(row)
-        for row in await parked.fetchall():
-            loaded.parked.setdefault(row[0], []).append(rows.parked(row))
-        for (
-            space,
-            order_id,
-            provider_event_id,
-            content_hash,
-            rejected_over,
-        ) in await known.fetchall():
-            id = WebhookId(Space(space), order_id, provider_event_id)
-            loaded.known[id] = Known(content_hash, rejected_over)
-        return loaded
+        return rows.loaded(await found.fetchall())
 
     async def save(self, changes: Changes) -> None:
-        await self._write("save_orders", map(rows.order_row, changes.orders.values()))
-        await self._write("save_disputes", map(rows.dispute_row, changes.disputes.values()))
-        await self._write(
-            "save_evidence",
-            (rows.evidence_row(changes.disputes[id].state) for id in changes.evidence),
-        )
-        await self._write("save_intents", _intent_rows(changes))
-        for space in Space:
-            events = [rows.event_row(event) for event in changes.events if event.space is space]
-            await self._write(f"append_{space}_events", events)
-        if changes.known:
-            # Never empty where something is remembered: a webhook leaves an event, or is parked.
-            taken_at = (
-                changes.events[0].created_at if changes.events else changes.parked[0].parked_at
-            )
-            await self._write(
-                "save_webhook_ids",
-                (rows.webhook_id_row(id, known, taken_at) for id, known in changes.known.items()),
-            )
-        await self._write("park", map(rows.parked_row, changes.parked))
-        if changes.unparked:
-            await self._connection.execute(SQL["unpark"], {"order_ids": changes.unparked})
+        # Never empty where something is remembered: a webhook leaves an event, or is parked.
+        times = [event.created_at for event in changes.events[:1]]
+        times += [parked.parked_at for parked in changes.parked[:1]]
+        disputes = changes.disputes
+        written: dict[str, Sequence[rows.Row] | Sequence[str]] = {
+            "save_orders": [rows.order_row(order) for order in changes.orders.values()],
+            "save_disputes": [rows.dispute_row(dispute) for dispute in disputes.values()],
+            "save_evidence": [rows.evidence_row(disputes[id].state) for id in changes.evidence],
+            "save_intents": list(_intent_rows(changes)),
+            "append_order_events": _event_rows(changes, Space.ORDER),
+            "append_dispute_events": _event_rows(changes, Space.DISPUTE),
+            "save_webhook_ids": [
+                rows.webhook_id_row(id, known, times[0]) for id, known in changes.known.items()
+            ],
+            "park": [rows.parked_row(parked) for parked in changes.parked],
+            "unpark": changes.unparked,
+        }
+        parts = tuple(name for name, part in written.items() if part)
+        if parts:
+            values = {name: rows.as_json(written[name]) for name in parts}
+            await self._connection.execute(_together(parts), values)
 
-    async def _write(self, statement: str, written: Iterable[rows.Row]) -> None:
-        batch = list(written)
-        if batch:
-            await self._connection.execute(SQL[statement], {"rows": rows.as_json(batch)})
+
+@cache
+def _together(parts: tuple[str, ...]) -> str:
+    """These statements as one. The driver spends more on sending a statement and waiting for it
+    than on what it holds; a foreign key is checked at its end, when all of it is written.
+    """
+    named = (f"{part} AS ({SQL[part].replace('%(rows)s', f'%({part})s')})" for part in parts)
+    return f"WITH {', '.join(named)} SELECT"
+
+
+def _event_rows(changes: Changes, space: Space) -> list[rows.Row]:
+    return [rows.event_row(event) for event in changes.events if event.space is space]
 
 
 def _intent_rows(changes: Changes) -> Iterable[rows.Row]:
