@@ -35,8 +35,9 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run. `latencies` (seconds, sorted) are those of the measured time; `statuses` are of all
-    requests, so warm-up and drain are checked too.
+    """One run. `latencies` (seconds, sorted) are those of the measured time: in a closed loop of what
+    was done, in an open one of all that was asked. `statuses` are of all requests, so warm-up and
+    drain are checked too.
     """
 
     seconds: float
@@ -80,7 +81,7 @@ async def closed_loop(
         now = clock()
         busy -= 1
         statuses[status] += 1
-        if began <= now < ended:
+        if began <= now < ended and 200 <= status < 300:
             latencies.append(now - connection.asked_at)
         if now < ended and status != CONNECTION_LOST:
             ask(connection)

@@ -4,7 +4,7 @@ How to think about it: A and B run side by side in one run and take turns (A B, 
 a database of its own; the one that is not asked is idle, and both write out what is dirty before
 each turn. So whatever else the machine does hits both, and the ratio of their medians says what
 sharing batches buys. Every answer's status is checked, and at the end every 202 is a row that is
-there. Only in the open loop may B say that it can't keep up (503), and it is counted.
+there. Only B may say that it can't keep up (503); that is shown, and never counts as speed.
 """
 
 from collections import Counter
@@ -34,8 +34,7 @@ class Contender:
     name: str
     service: Service
     webhooks: MadeAhead
-    closed: Counter[int] = field(default_factory=Counter)
-    opened: Counter[int] = field(default_factory=Counter)
+    answers: Counter[int] = field(default_factory=Counter)
 
     def checkpoint(self) -> None:
         with psycopg.connect(self.service.database_url, autocommit=True) as connection:
@@ -101,7 +100,7 @@ async def closed_level(scale: Scale, connections: int, both: list[Contender]) ->
                 seconds=scale.seconds,
                 warm_up_seconds=scale.warm_up_seconds,
             )
-            each.closed.update(measured.statuses)
+            each.answers.update(measured.statuses)
             now_webhooks, now_batches = await each.service.batches()
             size = (now_webhooks - webhooks) / max(1.0, now_batches - batches)
             turns[each.name].append(Turn(measured, size))
@@ -125,7 +124,7 @@ async def open_level(
                 seconds=scale.open_seconds,
                 warm_up_seconds=scale.warm_up_seconds,
             )
-            each.opened.update(measured.statuses)
+            each.answers.update(measured.statuses)
             runs[each.name].append(measured)
     return runs
 
