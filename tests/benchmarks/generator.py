@@ -35,9 +35,9 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run. `latencies` (seconds, sorted) are those of the measured time: in a closed loop of what
-    was done, in an open one of all that was asked. `statuses` are of all requests, so warm-up and
-    drain are checked too.
+    """One run. `latencies` (seconds, sorted) are those of the measured time: in a closed loop of
+    what was done, in an open one of all that was asked. `statuses` are of all requests, so warm-up
+    and drain are checked too.
     """
 
     seconds: float
