@@ -7,6 +7,7 @@ for one row more than it shows: that row says whether there is a next page, and 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -28,6 +29,13 @@ Row = TypeVar("Row")
 
 POINT_READS_MAX = 256
 """A query: a page of index look-ups. More would make the first wait for the last."""
+
+EVENT_BYTES_MAX = 8 * 1024 * 1024
+"""Of payloads in a page of events. A payload may have 256 KiB, and a thousand of them at once would
+let a few callers fill the memory."""
+
+EVENTS_AT_ONCE = 101
+"""A page of the usual length, with the row that tells of the next, is one question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +79,17 @@ class Queries:
         return _page(rows, limit, lambda row: (row.recorded_at, str(row.dispute.dispute_id)))
 
     async def events(self, asked: EventsAsked, after: Place | None, limit: int) -> Page[EventRow]:
-        rows = await patiently(lambda: self._read_model.events(asked, after, limit + 1))
-        return _page(rows, limit, lambda row: (row.created_at, str(row.event_id)))
+        """Fewer than `limit` where they would be more than `EVENT_BYTES_MAX`."""
+        rows: list[EventRow] = []
+        while True:
+            wanted = min(limit + 1 - len(rows), EVENTS_AT_ONCE)
+            place = _event_place(rows[-1]) if rows else after
+            found = await patiently(partial(self._read_model.events, asked, place, wanted))
+            rows += found
+            if len(found) < wanted or len(rows) > limit:
+                return _page(rows, limit, _event_place)
+            if sum(len(row.data) for row in rows) > EVENT_BYTES_MAX:
+                return _page(rows, len(rows) - 1, _event_place)
 
     async def _orders(self, order_ids: Sequence[str]) -> Sequence[Order | None]:
         found = await self._read_model.orders_by_id(order_ids)
@@ -86,3 +103,7 @@ class Queries:
 def _page(rows: Sequence[Row], limit: int, place: Callable[[Row], Place]) -> Page[Row]:
     items = rows[:limit]
     return Page(items, place(items[-1]) if len(rows) > limit else None)
+
+
+def _event_place(row: EventRow) -> Place:
+    return row.created_at, str(row.event_id)
