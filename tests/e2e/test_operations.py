@@ -226,6 +226,20 @@ def test_all_events_can_be_walked_in_both_directions(api: httpx.Client, order: s
     assert upwards == downwards[::-1]
 
 
+def test_a_page_of_large_events_is_cut_by_its_bytes_and_the_walk_shows_them_all(
+    api: httpx.Client, order_id: str
+) -> None:
+    for minute in range(150):
+        body = order_webhook(order_id, "updated", minute, meta={"pad": "x" * 100_000})
+        assert send(api, ORDERS, body).status_code == 202
+    asked: dict[str, Any] = {"order_ids": order_id, "limit": 1000, "sort_asc": "true"}
+    first = api.get("/orders/events", params=asked)
+    assert len(first.content) < 12_000_000
+    assert first.json()["has_more"] is True
+    walked = listed(api, "/orders/events", **asked)
+    assert [event["sequence"] for event in walked] == list(range(1, 151))
+
+
 def test_a_time_with_an_unescaped_plus_is_understood(api: httpx.Client, order: str) -> None:
     answer = api.get("/orders/events?time_from=2026-01-01T00:00:00+01:00&limit=1")
     assert answer.status_code == 200
