@@ -24,15 +24,17 @@ from tests.benchmarks.report import Table, Target, number
 from tests.benchmarks.scale import Scale
 from tests.benchmarks.service import Service, running_service
 from tests.benchmarks.write_path import (
+    CAPACITY_CONNECTIONS,
     DUPLICATE,
     NOT_NOW,
     OPEN_CONNECTIONS,
     TAKEN,
     Contender,
     Level,
+    OpenRound,
     closed_level,
     contender,
-    open_level,
+    open_round,
 )
 
 # Bars, for any machine: what sharing batches must buy, and what it may cost one who is alone.
@@ -130,9 +132,8 @@ class Run:
     async def _webhooks(self, both: list[Contender]) -> None:
         levels = [await closed_level(self._scale, n, both) for n in self._scale.levels]
         self._tell_closed(levels)
-        at_64 = next((level for level in levels if level.connections == 64), levels[-1])
-        capacity = at_64.median_per_second("B")
-        self._tell_open(capacity, await open_level(self._scale, capacity, both))
+        rounds = range(self._scale.open_rounds)
+        self._tell_open([await open_round(self._scale, both, n) for n in rounds])
         for each in both:
             self._check_answers(each)
 
@@ -167,26 +168,25 @@ class Run:
         most = max(level.median_per_second("A") for level in levels)
         self._aim("durable webhooks a second", f"≥ {WEBHOOKS_AIM:,}", most >= WEBHOOKS_AIM, most)
 
-    def _tell_open(self, per_second: float, runs: dict[str, list[Measured]]) -> None:
+    def _tell_open(self, rounds: list[OpenRound]) -> None:
+        rates = ", ".join(number(each.per_second) for each in rounds)
         table = Table(
-            f"Webhooks, open loop at {number(per_second)} a second",
+            "Webhooks, open loop at what B can do at most",
             ("service", "p50 ms", "p90 ms", "p99 ms", "max ms", "503", *_CPU_COLUMNS),
-            note="The rate is B's own throughput at 64 connections in this run. Arrivals at fixed "
-            f"times on {OPEN_CONNECTIONS} connections; a latency counts from when its request was "
-            f"due. Medians of {self._scale.open_rounds} turns of {self._scale.open_seconds:g} s.",
+            note=f"{rates} a second: what B reached with {CAPACITY_CONNECTIONS} connections right "
+            f"before. Arrivals at fixed times on {OPEN_CONNECTIONS} connections; a latency counts "
+            f"from when its request was due. Medians of {len(rounds)} turns of "
+            f"{self._scale.open_seconds:g} s.",
         )
-        p99 = {}
-        for name, measured in runs.items():
-            p50, p90, p99[name], longest = (
+        for name in ("A", "B"):
+            measured = [each.measured[name] for each in rounds]
+            quantiles = (
                 median(one.quantile_ms(share) for one in measured)
                 for share in (0.5, 0.9, 0.99, 1.0)
             )
-            table.add(
-                name, number(p50), number(p90), number(p99[name]), number(longest),
-                _refused_cell(measured), *_cpu_cells(measured),
-            )  # fmt: skip
+            table.add(name, *map(number, quantiles), _refused_cell(measured), *_cpu_cells(measured))
         self._keep(table)
-        share = p99["A"] / p99["B"]
+        share = median(each.share_of_p99 for each in rounds)
         self._bar(
             "open loop: p99 of A / p99 of B",
             f"≤ {LATENCY_SHARE_BAR:g}",

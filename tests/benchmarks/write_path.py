@@ -21,6 +21,9 @@ from tests.benchmarks.service import Service
 OPEN_CONNECTIONS = 512
 """Far more than a service needs that keeps up; one that does not has the queue in front of it."""
 
+CAPACITY_CONNECTIONS = 64
+"""B is at its limit with far fewer; with more, it only waits longer."""
+
 CLOSED_MAX_PER_SECOND = 12_000
 """Requests made before a run, so that making them is not part of it; more are made as needed."""
 
@@ -107,26 +110,47 @@ async def closed_level(scale: Scale, connections: int, both: list[Contender]) ->
     return Level(connections, turns)
 
 
-async def open_level(
-    scale: Scale, per_second: float, both: list[Contender]
-) -> dict[str, list[Measured]]:
-    runs: dict[str, list[Measured]] = {each.name: [] for each in both}
-    for number in range(scale.open_rounds):
-        for each in _in_turn(both, number):
-            each.webhooks.ahead((scale.open_seconds + scale.warm_up_seconds) * per_second)
-            _checkpoint(both)
-            measured = await open_loop(
-                each.service.address,
-                each.webhooks,
-                each.service.meter,
-                per_second=per_second,
-                connections=OPEN_CONNECTIONS,
-                seconds=scale.open_seconds,
-                warm_up_seconds=scale.warm_up_seconds,
-            )
-            each.answers.update(measured.statuses)
-            runs[each.name].append(measured)
-    return runs
+@dataclass(frozen=True, slots=True)
+class OpenRound:
+    """Both at the rate that B had reached a moment before."""
+
+    per_second: float
+    measured: dict[str, Measured]
+
+    @property
+    def share_of_p99(self) -> float:
+        return self.measured["A"].quantile_ms(0.99) / self.measured["B"].quantile_ms(0.99)
+
+
+async def open_round(scale: Scale, both: list[Contender], number: int) -> OpenRound:
+    _, b = both
+    _checkpoint(both)
+    # Now, not earlier in the run: a machine that others use too drifts within minutes.
+    capacity = await closed_loop(
+        b.service.address,
+        b.webhooks,
+        b.service.meter,
+        connections=CAPACITY_CONNECTIONS,
+        seconds=scale.seconds,
+        warm_up_seconds=scale.warm_up_seconds,
+    )
+    b.answers.update(capacity.statuses)
+    measured: dict[str, Measured] = {}
+    for each in _in_turn(both, number):
+        seconds = scale.open_seconds + scale.warm_up_seconds
+        each.webhooks.ahead(seconds * capacity.per_second)
+        _checkpoint(both)
+        measured[each.name] = await open_loop(
+            each.service.address,
+            each.webhooks,
+            each.service.meter,
+            per_second=capacity.per_second,
+            connections=OPEN_CONNECTIONS,
+            seconds=scale.open_seconds,
+            warm_up_seconds=scale.warm_up_seconds,
+        )
+        each.answers.update(measured[each.name].statuses)
+    return OpenRound(capacity.per_second, measured)
 
 
 def _in_turn(both: list[Contender], number: int) -> list[Contender]:
