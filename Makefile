@@ -30,7 +30,7 @@ check: lint test integration-test ## All that must pass before a change goes in 
 test: $(READY) ## Fast tests: no server needed
 	$(BIN)/pytest -q -m "not ($(SLOW_TESTS))"
 integration-test: $(READY) ## Tests on real servers, and of the whole service
-	$(BIN)/pytest -q -m "$(SERVER_TESTS)"
+	$(BIN)/pytest -q -m "$(SERVER_TESTS)" -n 2 --dist loadfile
 lint: $(READY) ## Style, types, and the rules between packages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

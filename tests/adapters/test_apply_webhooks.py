@@ -251,7 +251,7 @@ async def test_a_transaction_has_the_same_statements_however_large_its_batch(
         small = await statements_of(apply, ["ord-1"])
         large = await statements_of(apply, [f"many-{n}" for n in range(200)])
     assert small == large
-    # BEGIN, one that locks, one that reads, one that writes, COMMIT; and the look at the statistics.
+    # BEGIN, one each to lock, read and write, COMMIT; and the look at the statistics.
     assert small == 6
 
 

@@ -75,6 +75,7 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks for the client's address
         # Longer than the idle time of usual proxies' and clients' pools, so that they close first.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(stop_seconds) or 1,

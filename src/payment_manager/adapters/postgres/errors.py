@@ -22,6 +22,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise WriteRefused(f"{type(error).__name__} {error.sqlstate or ''}".strip()) from error
+        # The constraint's name and no more: the server's own words show the row that it refused.
+        words = (type(error).__name__, error.sqlstate, error.diag.constraint_name)
+        raise WriteRefused(" ".join(word for word in words if word)) from error
     except psycopg.Error as error:
         raise Unavailable(f"{type(error).__name__} {error.sqlstate or ''}".strip()) from error

@@ -14,7 +14,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from payment_manager.application.batching import Overloaded
-from payment_manager.application.ports import Unavailable
+from payment_manager.application.ports import Unavailable, WriteRefused
 from payment_manager.contracts.api import FieldProblem, Problem, encode
 from payment_manager.contracts.wire import InvalidInput
 from payment_manager.domain.rejections import (
@@ -134,6 +134,10 @@ def of_exception(correlation_id: str, error: Exception) -> Answer:
             log.warning("unavailable", reason=str(error), correlation_id=correlation_id)
             headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             return problem(correlation_id, code, headers=headers)
+        case WriteRefused():
+            # Without its cause, whose words would put the refused row into the log.
+            log.error("write_refused", reason=str(error), correlation_id=correlation_id)
+            return problem(correlation_id, "internal_error")
         case HTTPException(status_code=404):
             return problem(correlation_id, "not_found")
         case HTTPException(status_code=405):
