@@ -21,7 +21,7 @@ class Scale:
     """In the log that is read."""
 
 
-FULL = Scale("full", (1, 16, 64, 256), 3, 5.0, 1.5, 8.0, 3, 3.0, (1, 64), 2.5, 1_000_000)
+FULL = Scale("full", (1, 16, 64, 256), 5, 3.0, 1.0, 8.0, 3, 3.0, (1, 64), 2.5, 1_000_000)
 QUICK = Scale("quick", (1, 64), 2, 2.5, 1.0, 5.0, 1, 1.0, (1, 64), 0.7, 200_000)
 SMOKE = Scale("smoke", (1, 16), 1, 0.3, 0.1, 0.5, 1, 0.1, (2,), 0.05, 3_000)
 SCALES = {scale.name: scale for scale in (FULL, QUICK, SMOKE)}
