@@ -8,6 +8,7 @@ that hangs without a word, too: the caller is told, and the call is left to end 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from tenacity import (
@@ -61,6 +62,8 @@ async def trying_again(call: Callable[[], Awaitable[Result]]) -> Result:
     """`call`'s result, tried again on `Unavailable` with backoff and jitter. `call` must be safe to
     repeat.
     """
+    with suppress(Unavailable):
+        return await call()  # nearly always: the machinery below costs more than a small query
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(Unavailable),
         wait=wait_random_exponential(multiplier=0.02, max=0.4),

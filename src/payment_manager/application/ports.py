@@ -266,9 +266,11 @@ class DisputeRow:
 
 
 class EventRow(NamedTuple):
-    """`stream`: the order's or dispute's id; `data`: JSON as stored."""
+    """`stream`: the order's or dispute's id; `data`: JSON as stored. Ids as text: they are only
+    shown, and a page of UUIDs costs more to make than to read.
+    """
 
-    event_id: UUID
+    event_id: str
     stream: str
     kind: str
     provider_event_id: str | None

@@ -106,4 +106,4 @@ def _page(rows: Sequence[Row], limit: int, place: Callable[[Row], Place]) -> Pag
 
 
 def _event_place(row: EventRow) -> Place:
-    return row.created_at, str(row.event_id)
+    return row.created_at, row.event_id

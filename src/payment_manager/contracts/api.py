@@ -86,6 +86,9 @@ class EvidenceRequest(Model):
 # ── Answers ───────────────────────────────────────────────────────────────────────────────────────
 
 
+UUIDText = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"})]
+
+
 class WebhookAnswer(msgspec.Struct):
     """`dispute_id` is null for an order's webhook. `outcome`: applied, stale, parked, accepted or
     duplicate.
@@ -136,7 +139,7 @@ class DisputeView(msgspec.Struct):
 
 
 class OrderEventView(msgspec.Struct):
-    event_id: UUID
+    event_id: UUIDText
     order_id: str
     kind: str
     provider_event_id: str | None
@@ -146,8 +149,8 @@ class OrderEventView(msgspec.Struct):
 
 
 class DisputeEventView(msgspec.Struct):
-    event_id: UUID
-    dispute_id: UUID
+    event_id: UUIDText
+    dispute_id: UUIDText
     kind: str
     provider_event_id: str | None
     data: msgspec.Raw

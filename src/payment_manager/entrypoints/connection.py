@@ -44,7 +44,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(cast(asyncio.Transport, _OneWriteATurn(transport, self.loop)))
         self._due_in(self._receive_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -133,3 +133,33 @@ class BoundedConnection(HttpToolsProtocol):
             lines = b"".join(b"%b: %b\r\n" % line for line in head)
             self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
         self.transport.close()
+
+
+class _OneWriteATurn:
+    """A transport that sends what is written in one turn of the event loop together.
+
+    The server writes an answer's head and its body one after the other, and a system call for each
+    is a tenth of what a webhook costs. Everything else is the transport's own.
+    """
+
+    def __init__(self, transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self._written.append(data)
+        if len(self._written) == 1:
+            self._loop.call_soon(self._send)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        written, self._written = self._written, []
+        if written and not self._transport.is_closing():
+            self._transport.write(b"".join(written))

@@ -119,6 +119,6 @@ def order_event_view(row: EventRow) -> OrderEventView:
 
 def dispute_event_view(row: EventRow) -> DisputeEventView:
     return DisputeEventView(
-        row.event_id, UUID(row.stream), row.kind, row.provider_event_id, msgspec.Raw(row.data),
+        row.event_id, row.stream, row.kind, row.provider_event_id, msgspec.Raw(row.data),
         row.created_at, row.sequence,
     )  # fmt: skip

@@ -5,5 +5,5 @@ FROM unnest(%(kinds)s::text[]) AS asked (kind)
 CROSS JOIN LATERAL (
     {events_page}
 ) AS page
-ORDER BY page.created_at {direction}, page.event_id {direction}
+ORDER BY page.created_at {direction}, page.event_id COLLATE "C" {direction}
 LIMIT %(limit)s

@@ -6,5 +6,5 @@ CROSS JOIN LATERAL (
     {events_page}
 ) AS page
 WHERE owner.{id} = ANY(%(streams)s)
-ORDER BY page.created_at {direction}, page.event_id {direction}
+ORDER BY page.created_at {direction}, page.event_id COLLATE "C" {direction}
 LIMIT %(limit)s
