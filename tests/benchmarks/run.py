@@ -143,7 +143,8 @@ class Run:
             ("connections", "service", "webhooks/s", "p50 ms", "p99 ms", "503", "batch",
              *_CPU_COLUMNS, "A / B (rounds)"),
             note="A is the service as it is, B the same with `WEBHOOK_BATCH_MAX=1`. "
-            f"Medians of {self._scale.rounds} turns of {self._scale.seconds:g} s each; "
+            f"Medians of {self._scale.rounds} turns of {self._scale.seconds:g} s each (twice as "
+            "many at one connection), the ratio that of the median round; "
             "CPU per webhook; others' CPU in parts of one processor. A 503 counts for nothing.",
         )  # fmt: skip
         for level in levels:
