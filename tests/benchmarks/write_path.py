@@ -2,7 +2,7 @@
 
 How to think about it: A and B run side by side in one run and take turns (A B, B A, A B), each with
 a database of its own; the one that is not asked is idle, and both write out what is dirty before
-each turn. So whatever else the machine does hits both, and the ratio of their medians says what
+each turn. So whatever else the machine does hits both, and the median round's ratio says what
 sharing batches buys. Every answer's status is checked, and at the end every 202 is a row that is
 there. Only B may say that it can't keep up (503); that is shown, and never counts as speed.
 """
