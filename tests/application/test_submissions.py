@@ -78,14 +78,14 @@ async def test_evidence_is_replaced_as_a_whole_and_moves_the_dispute_under_revie
 ) -> None:
     await world.known_dispute()
     operate = world.replica().operate
-    assert await operate.evidence(DISPUTE) is None
+    assert (await world.dispute()).evidence is None
     first = await operate.replace_evidence(DISPUTE, {"a": "1", "b": "2"}, (FILE,), ANN)
     assert isinstance(first, Evidence)
     assert (await world.dispute()).status is DisputeStatus.UNDER_REVIEW
     at = world.clock.advance(minutes=1)
     second = await operate.replace_evidence(DISPUTE, {"b": "3"}, (), ANN)
     assert second == Evidence({"b": "3"}, (), at)
-    assert await operate.evidence(DISPUTE) == second
+    assert (await world.dispute()).evidence == second
     assert await world.dispute_log() == ["webhook_opened", "evidence_added", "evidence_added"]
 
 
@@ -100,7 +100,7 @@ async def test_the_same_evidence_again_is_no_news(world: World) -> None:
 
 async def test_an_unknown_dispute_has_no_evidence_and_takes_none(world: World) -> None:
     operate = world.replica().operate
-    assert await operate.evidence(DISPUTE) is None
+    assert await world.read_model.disputes_by_id([DISPUTE]) == {}
     assert await operate.replace_evidence(DISPUTE, {}, (), ANN) == rejections.DisputeUnknown()
     assert await operate.submit(DISPUTE, "k", ANN) == rejections.DisputeUnknown()
 

@@ -121,10 +121,6 @@ class Operate:
             capture, replayed=attempt is None and capture.status is not AttemptStatus.PENDING
         )
 
-    async def evidence(self, dispute_id: UUID) -> Evidence | None:
-        found = await self._dispute(dispute_id)
-        return found.evidence if found else None
-
     async def replace_evidence(
         self,
         dispute_id: UUID,
