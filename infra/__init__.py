@@ -1,1 +1,1 @@
-"""Real servers on this machine, without Docker: for tests, labs and local runs."""
+"""What runs beside our services on one machine: real servers for tests and for local runs, no Docker."""
