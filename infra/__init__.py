@@ -1,1 +1,1 @@
-"""What runs beside our services on one machine: real servers for tests and for local runs, no Docker."""
+"""What runs beside our services: real servers for tests and local runs, and what starts them."""

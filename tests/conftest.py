@@ -26,7 +26,9 @@ from payment_manager.adapters.postgres.partitions import NativePartitions
 from payment_manager.adapters.postgres.pool import connection_pool
 from tests.clock import FakeClock
 
-SERVER_FIXTURES = {"postgres_server", "template_database", "database_url", "pool"}
+pytest_plugins = ["tests.kafka"]
+
+SERVER_FIXTURES = {"postgres_server", "template_database", "database_url", "pool", "kafka_server"}
 
 # A test's database need not survive a power cut. All else is as in service.
 SERVER_SETTINGS = {
