@@ -21,7 +21,6 @@ from payment_manager.adapters.postgres.transactions import PostgresDatabase
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.apply_webhooks import ApplyWebhooks, Taken, Webhook
 from payment_manager.application.batching import Batcher
-from payment_manager.application.ports import WriteRefused
 
 SENDERS = 64
 SECONDS = 4.0
@@ -51,7 +50,7 @@ async def _measured(
     apply = ApplyWebhooks(PostgresDatabase(pool), SystemClock(), UUIDv7s(), PrometheusTelemetry())
     transactions = 0
 
-    async def counted(batch: Sequence[Webhook]) -> Sequence[Taken | WriteRefused]:
+    async def counted(batch: Sequence[Webhook]) -> Sequence[Taken | Exception]:
         nonlocal transactions
         transactions += 1
         return await apply(batch)

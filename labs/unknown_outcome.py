@@ -21,13 +21,14 @@ import structlog
 import uvloop
 
 from labs.ground import show
-from payment_manager import bootstrap, settings
+from payment_manager import settings
 from payment_manager.adapters.silvergate.simulator import (
     CAPTURE_PATH,
     Fault,
     RunningSimulator,
     running_simulator,
 )
+from payment_manager.bootstrap.api import api_service
 
 ORDERS = 10
 RECONCILE_INTERVAL = timedelta(milliseconds=500)
@@ -43,7 +44,7 @@ async def run() -> None:
         async with (
             running_simulator() as provider,
             httpx.AsyncClient(base_url=provider.base_url) as straight,
-            bootstrap.api_service(
+            api_service(
                 settings.load(
                     data_dir=Path(folder),
                     silvergate_base_url=provider.base_url,

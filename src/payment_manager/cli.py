@@ -85,9 +85,9 @@ def migrate(
     settings = _load()
 
     async def run() -> None:
-        from payment_manager import bootstrap
+        from payment_manager.bootstrap.database import any_database
 
-        async with bootstrap.any_database(settings) as url:
+        async with any_database(settings) as url:
             if down is not None:
                 await asyncio.to_thread(migrations.downgrade, url, down)
             print(f"schema at version {migrations.current(url) or 'none'}")
@@ -140,10 +140,10 @@ def _audit(
     settings = _load()
 
     async def run() -> None:
-        from payment_manager import bootstrap
         from payment_manager.adapters.postgres.audit import PostgresAudit
+        from payment_manager.bootstrap.database import command_pool
 
-        async with bootstrap.command_pool(settings) as pool:
+        async with command_pool(settings) as pool:
             with _progress_bar("orders") as on_progress:
                 report = await walk(PostgresAudit(pool), on_progress)
         for finding in report.findings:
@@ -181,10 +181,10 @@ def seed_db(
     settings = _load()
 
     async def run() -> None:
-        from payment_manager import bootstrap
         from payment_manager.adapters.postgres.seed import seed as write
+        from payment_manager.bootstrap.database import command_pool
 
-        async with bootstrap.command_pool(settings) as pool:
+        async with command_pool(settings) as pool:
             with _progress_bar("orders") as on_progress:
                 try:
                     written = await write(
@@ -217,10 +217,10 @@ def clean_db(
         raise typer.Exit(2)
 
     async def run() -> None:
-        from payment_manager import bootstrap
         from payment_manager.adapters.postgres.sizes import clean
+        from payment_manager.bootstrap.database import command_pool
 
-        async with bootstrap.command_pool(settings) as pool:
+        async with command_pool(settings) as pool:
             await clean(pool)
         print("the database is empty")
 
@@ -233,10 +233,10 @@ def print_db_size() -> None:
     settings = _load()
 
     async def run() -> None:
-        from payment_manager import bootstrap
         from payment_manager.adapters.postgres.sizes import table_sizes
+        from payment_manager.bootstrap.database import command_pool
 
-        async with bootstrap.command_pool(settings) as pool:
+        async with command_pool(settings) as pool:
             sizes = await table_sizes(pool)
         table = rich.table.Table()
         table.add_column("table", no_wrap=True)
@@ -258,11 +258,11 @@ def print_db_size() -> None:
 
 
 async def _serve_api(settings: Settings) -> None:
-    from payment_manager import bootstrap
-    from payment_manager.entrypoints.api.problems import unreadable
-    from payment_manager.entrypoints.serving import serve
+    from payment_manager.bootstrap.api import api_service
+    from payment_manager.entrypoints.http.problems import unreadable
+    from payment_manager.entrypoints.http.serving import serve
 
-    async with bootstrap.api_service(settings) as application:
+    async with api_service(settings) as application:
         await serve(
             application,
             name="api",

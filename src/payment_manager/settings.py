@@ -10,7 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -28,6 +35,8 @@ def _duration(value: Any) -> Any:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
 Path_ = Annotated[str, Field(pattern=r"^/\S*$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
 
 
 class SettingsError(Exception):
@@ -49,7 +58,7 @@ class Settings(BaseSettings):
     """Only this machine, unless told: without operator keys everybody who can reach the port is an
     operator.
     """
-    port: Annotated[int, Field(ge=0, le=65535)] = 3000
+    port: Port = 3000
     max_body_bytes: Annotated[int, Field(ge=1024)] = 262_144
     body_timeout: Duration = timedelta(seconds=10)
     """A whole body must be in by then; a slower sender holds memory for nothing."""
@@ -64,7 +73,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
-    webhook_mode: Literal["sync"] = "sync"
+    webhook_mode: Literal["sync", "kafka"] = "sync"
     webhook_batch_max: Annotated[int, Field(ge=1, le=5000)] = 500
     """A batch holds its orders' locks: larger ones gain little (half of the cost is gone at 16) and
     block longer.
@@ -72,12 +81,25 @@ class Settings(BaseSettings):
     webhook_queue_max: Annotated[int, Field(ge=1)] = 5000
     """About a second's work: who comes later would lose patience anyway, and is told so at once."""
 
+    kafka_brokers: Annotated[str | None, Field(validate_default=True)] = None
+    kafka_orders_topic: Name = "webhooks.orders"
+    kafka_disputes_topic: Name = "webhooks.disputes"
+    kafka_orders_consumer_group: Name = "payment-app-orders"
+    kafka_disputes_consumer_group: Name = "payment-app-disputes"
+    kafka_partitions: Annotated[int, Field(ge=1, le=1000)] = 6
+    """As many workers a topic can share the work. More cost each poll and each broker something;
+    raised later, keys move to other partitions.
+    """
+    kafka_replication: Annotated[int, Field(ge=1, le=32767)] = 1
+    kafka_min_insync_replicas: Annotated[int, Field(ge=1, le=32767)] = 1
+    dead_letters_max_percent: Annotated[int, Field(ge=1, le=100)] = 10
+
     silvergate_base_url: str | None = None
     silvergate_capture_path: Path_ = "/api/v1/capture"
     silvergate_submit_representment_path: Path_ = "/api/v1/dispute-representments/create"
     http_silvergate_client_timeout: Duration = timedelta(seconds=20)
     reconcile_interval: Duration = timedelta(seconds=10)
-    simulator_port: Annotated[int, Field(ge=0, le=65535)] = 3001
+    simulator_port: Port = 3001
 
     @field_validator("log_level", "log_format", "webhook_mode", mode="before")
     @classmethod
@@ -91,6 +113,36 @@ class Settings(BaseSettings):
             raise ValueError("must be an http or https URL without a query")
         return value.rstrip("/") if value else value
 
+    @field_validator("kafka_brokers")
+    @classmethod
+    def _brokers(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            if info.data.get("webhook_mode") == "kafka":
+                raise ValueError("is needed where WEBHOOK_MODE is kafka")
+            return None
+        brokers = [broker.strip() for broker in value.split(",")]
+        if not all(
+            re.fullmatch(r"[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:]+\]:[0-9]{1,5}", broker)
+            for broker in brokers
+        ):
+            raise ValueError("must be host:port, or several of them with commas between")
+        return ",".join(brokers)
+
+    @field_validator("kafka_disputes_topic", "kafka_disputes_consumer_group")
+    @classmethod
+    def _two_streams(cls, value: str, info: ValidationInfo) -> str:
+        other = str(info.field_name).replace("disputes", "orders")
+        if value == info.data.get(other):
+            raise ValueError(f"must not be {other.upper()} too: each carries one kind of webhook")
+        return value
+
+    @field_validator("kafka_min_insync_replicas")
+    @classmethod
+    def _writable(cls, value: int, info: ValidationInfo) -> int:
+        if value > info.data.get("kafka_replication", value):
+            raise ValueError("must not be more than KAFKA_REPLICATION: nothing could be written")
+        return value
+
     @field_validator("pg_url")
     @classmethod
     def _postgres(cls, value: str | None) -> str | None:
@@ -103,6 +155,20 @@ class ApiSettings(Settings):
     """Of a service that brings no provider of its own along: it must be told of one."""
 
     silvergate_base_url: str
+
+
+class IngestSettings(Settings):
+    """Of Ingest, which may share a machine and a `.env` with the API."""
+
+    kafka_brokers: str
+    port: Port = Field(3002, validation_alias=AliasChoices("ingest_port", "port"))
+
+
+class WorkerSettings(Settings):
+    """Of a worker: consumers alone, with a port for its probes and metrics."""
+
+    kafka_brokers: str
+    port: Port = Field(3003, validation_alias=AliasChoices("worker_port", "port"))
 
 
 def load(kind: type[Settings] = Settings, **given: Any) -> Settings:

@@ -11,7 +11,7 @@ from payment_manager.adapters.postgres.pool import connection_pool
 from payment_manager.application.apply_webhooks import ApplyWebhooks, Taken
 from payment_manager.application.ports import Unavailable, WriteRefused
 from payment_manager.domain.decider import Outcome
-from payment_manager.domain.dispute import dispute_id_of
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.rejections import DecisionContradicts
 from tests.adapters.conftest import Query, write_path
 from tests.clock import FakeClock

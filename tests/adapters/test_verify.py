@@ -27,7 +27,8 @@ from payment_manager.application.working_set import WorkingSet
 from payment_manager.domain import dispute as disputes
 from payment_manager.domain import order as orders
 from payment_manager.domain.decider import Outcome
-from payment_manager.domain.dispute import EvidenceFile, dispute_id_of
+from payment_manager.domain.dispute import EvidenceFile
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.gateway import Done, Refused
 from payment_manager.domain.money import Money
 from payment_manager.domain.order import HoldReason

@@ -4,7 +4,7 @@ import pytest
 
 from payment_manager.application.ports import Space
 from payment_manager.contracts.wire import DEPTH_MAX, DIGITS_MAX
-from payment_manager.domain.dispute import dispute_id_of
+from payment_manager.domain.dispute_id import dispute_id_of
 from tests.application.world import World
 from tests.webhooks import chargeback_webhook, order_webhook
 

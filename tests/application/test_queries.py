@@ -18,7 +18,8 @@ from payment_manager.application.ports import (
     Space,
 )
 from payment_manager.application.queries import Page, Queries
-from payment_manager.domain.dispute import Dispute, DisputeStatus, dispute_id_of
+from payment_manager.domain.dispute import Dispute, DisputeStatus
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.order import HoldReason, Order, OrderStatus
 from tests.application.world import ANN, World
 from tests.clock import TODAY_AT_NOON

@@ -13,7 +13,7 @@ import pytest
 
 from payment_manager.application.operate import Captured, Submitted
 from payment_manager.application.ports import Unavailable
-from payment_manager.domain.dispute import dispute_id_of
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.money import Money
 from tests.application.world import (
     ANN,

@@ -21,8 +21,8 @@ from payment_manager.domain.dispute import (
     Evidence,
     EvidenceFile,
     Submission,
-    dispute_id_of,
 )
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.order import AttemptStatus
 from tests.application.world import (
     ANN,

@@ -41,7 +41,8 @@ from payment_manager.application.reconcile import Reconcile
 from payment_manager.contracts.events import decode_dispute_event, decode_order_event
 from payment_manager.domain import dispute, order
 from payment_manager.domain.decider import fold
-from payment_manager.domain.dispute import Dispute, EvidenceFile, dispute_id_of
+from payment_manager.domain.dispute import Dispute, EvidenceFile
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.gateway import Answer, CaptureQuestion, RepresentmentQuestion
 from payment_manager.domain.order import Order
 from tests.clock import FakeClock

@@ -16,7 +16,7 @@ import psycopg
 
 from payment_manager.adapters.postgres.partitions import NativePartitions
 from payment_manager.adapters.postgres.pool import connection_pool
-from payment_manager.domain.dispute import dispute_id_of
+from payment_manager.domain.dispute_id import dispute_id_of
 
 EVENTS_AN_ORDER = 3
 DAYS = 60

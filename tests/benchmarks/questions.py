@@ -22,7 +22,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.read_model import Parameters, PostgresReadModel
 from payment_manager.application.ports import DisputesAsked, EventsAsked, OrdersAsked, Space
-from payment_manager.domain.dispute import DisputeStatus, dispute_id_of
+from payment_manager.domain.dispute import DisputeStatus
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.order import OrderStatus
 from tests.benchmarks.history import DAYS, History
 from tests.benchmarks.mix import get

@@ -29,11 +29,11 @@ from payment_manager.entrypoints.api import openapi_schemas
 from payment_manager.entrypoints.api.disputes import dispute_handlers
 from payment_manager.entrypoints.api.docs import ASSETS, docs_handlers
 from payment_manager.entrypoints.api.openapi import ROUTES, document
-from payment_manager.entrypoints.api.operations import operation_handlers
 from payment_manager.entrypoints.api.orders import order_handlers
-from payment_manager.entrypoints.api.problem_pages import explain_problem
 from payment_manager.entrypoints.api.services import Services
-from payment_manager.entrypoints.api.webhooks import webhook_routes
+from payment_manager.entrypoints.http.operations import operation_handlers
+from payment_manager.entrypoints.http.problem_pages import explain_problem
+from payment_manager.entrypoints.http.webhooks import webhook_routes
 
 DOCUMENT: dict[str, Any] = json.loads(msgspec.json.encode(document("1.2.3")))
 
@@ -174,7 +174,7 @@ def test_it_has_exactly_the_routes_of_the_service() -> None:
     handlers: list[Any] = [
         *order_handlers(services),
         *dispute_handlers(services),
-        *operation_handlers(services),
+        *operation_handlers(nothing, nothing),
         *docs_handlers,
         explain_problem,
     ]
@@ -184,7 +184,7 @@ def test_it_has_exactly_the_routes_of_the_service() -> None:
         for path in handler.paths
         for method in handler.http_methods
         if not path.startswith(ASSETS)
-    } | {("post", path) for path in webhook_routes(services)}
+    } | {("post", path) for path in webhook_routes(nothing, nothing)}
     assert {(method, path) for method, path, _ in operations()} == served
 
 

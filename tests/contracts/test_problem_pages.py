@@ -8,8 +8,8 @@ from litestar.testing import TestClient
 
 from payment_manager.domain.rejections import Rejection
 from payment_manager.entrypoints.api.openapi import ROUTES
-from payment_manager.entrypoints.api.problem_pages import PROBLEMS, explain_problem
 from payment_manager.entrypoints.api.problems import STATUS_OF
+from payment_manager.entrypoints.http.problem_pages import PROBLEMS, explain_problem
 
 # These don't depend on the route, so no route lists them.
 OF_ANY_REQUEST = {"method_not_allowed", "internal_error"}

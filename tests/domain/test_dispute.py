@@ -18,9 +18,9 @@ from payment_manager.domain.dispute import (
     SubmissionFailed,
     SubmissionRequested,
     decide,
-    dispute_id_of,
     evolve,
 )
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.gateway import Done, Refused
 from payment_manager.domain.order import AttemptStatus
 from tests.domain.scenario import (

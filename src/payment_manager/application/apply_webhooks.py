@@ -19,13 +19,14 @@ from payment_manager.application.ports import (
     Parked,
     Space,
     Telemetry,
+    Unavailable,
     WebhookId,
-    WriteRefused,
 )
 from payment_manager.application.working_set import WorkingSet
 from payment_manager.domain import dispute, order
 from payment_manager.domain.decider import Outcome
-from payment_manager.domain.dispute import ChargebackNotice, dispute_id_of
+from payment_manager.domain.dispute import ChargebackNotice
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.order import OrderSnapshot
 from payment_manager.domain.rejections import DecisionContradicts, Rejection
 
@@ -63,18 +64,21 @@ class ApplyWebhooks:
         self._clock = clock
         self._event_ids = event_ids
 
-    async def __call__(self, batch: Sequence[Webhook]) -> Sequence[Taken | WriteRefused]:
+    async def __call__(self, batch: Sequence[Webhook]) -> Sequence[Taken | Exception]:
         """One outcome a webhook, in the batch's order; all of them durable.
 
-        A batch that the database refuses for good is halved until the webhook that is to blame
-        stands alone: it gets the refusal, its neighbours their outcomes. Raises `Unavailable`; what
-        was not answered may then be applied or not, and sending it again is safe.
+        A batch that fails for good (`WriteRefused`, or a fault in this program) is halved until the
+        webhook that is to blame stands alone: it gets the error, its neighbours their outcomes.
+        Raises `Unavailable`; what was not answered may then be applied or not, and sending it again
+        is safe.
         """
         try:
             return await self._apply(batch)
-        except WriteRefused as refused:
+        except Unavailable:
+            raise
+        except Exception as error:
             if len(batch) == 1:
-                return [refused]
+                return [error]
             middle = len(batch) // 2
             return [*await self(batch[:middle]), *await self(batch[middle:])]
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar, cast
 
 from payment_manager.application.patience import PATIENCE_SECONDS, trying_again
-from payment_manager.application.ports import PortError, Unavailable
+from payment_manager.application.ports import Unavailable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -30,7 +30,7 @@ class Batcher(Generic[Item, Answer]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | PortError]]],
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]],
         *,
         batch_max: int,
         queue_max: int,
@@ -92,7 +92,7 @@ class Batcher(Generic[Item, Answer]):
         for (_, future), answer in answered:
             if future.done():
                 continue  # it lost patience, or its caller is gone
-            if isinstance(answer, PortError):
+            if isinstance(answer, Exception):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)

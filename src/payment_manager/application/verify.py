@@ -28,7 +28,8 @@ from payment_manager.application.ports import (
 )
 from payment_manager.domain import dispute, order
 from payment_manager.domain.decider import Outcome
-from payment_manager.domain.dispute import Dispute, dispute_id_of
+from payment_manager.domain.dispute import Dispute
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.order import Order
 
 State = TypeVar("State", Order, Dispute)

@@ -125,24 +125,29 @@ Wire = TypeVar("Wire", OrderWebhook, ChargebackWebhook)
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[Wire]):
-    """`payload` is the JSON as received, `content_hash` tells its value (not its spelling)."""
+    """`payload` is the JSON as received, `value` what it says."""
 
     wire: Wire
     payload: bytes
-    content_hash: bytes
+    value: Any
+
+    @property
+    def content_hash(self) -> bytes:
+        """Tells the JSON value, not its spelling. Made when asked for: Ingest needs none."""
+        return content_hash(self.value)
 
 
 def read_order_webhook(body: bytes) -> Received[OrderWebhook]:
     """Raises `InvalidInput`, with an entry for each wrong field."""
     value = parse(body)
-    return Received(check(OrderWebhook, value), body.strip(_BLANKS), content_hash(value))
+    return Received(check(OrderWebhook, value), body.strip(_BLANKS), value)
 
 
 def read_chargeback_webhook(body: bytes) -> Received[ChargebackWebhook]:
     """Raises `InvalidInput`, with an entry for each wrong field."""
     value = parse(body)
     wire = check(ChargebackWebhook, value, *_resolution_errors(value))
-    return Received(wire, body.strip(_BLANKS), content_hash(value))
+    return Received(wire, body.strip(_BLANKS), value)
 
 
 def _resolution_errors(value: Any) -> list[FieldError]:

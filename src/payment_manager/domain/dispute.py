@@ -16,22 +16,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from payment_manager.domain import rejections
 from payment_manager.domain.decider import Outcome, Precedence
+from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.gateway import Done, Refused
 from payment_manager.domain.money import Money
 from payment_manager.domain.order import AttemptStatus
 from payment_manager.domain.rejections import Rejection
-
-# Drawn once, at random. Changing it would give every dispute a new identity.
-_DISPUTES = UUID("6f6b7b1e-9c57-4f1c-8f0a-0a3f0f6f2c51")
-
-
-def dispute_id_of(order_id: str) -> UUID:
-    """The dispute of this order: the same on every replica and in every replay."""
-    return uuid5(_DISPUTES, order_id)
 
 
 class NoticeStatus(StrEnum):

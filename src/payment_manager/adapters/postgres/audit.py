@@ -38,7 +38,7 @@ from payment_manager.contracts.events import (
 )
 from payment_manager.contracts.wire import content_hash, parse
 from payment_manager.domain import dispute, order
-from payment_manager.domain.dispute import dispute_id_of
+from payment_manager.domain.dispute_id import dispute_id_of
 
 # A walk takes minutes where a request takes milliseconds; a dead client's is ended by TCP.
 _PATIENCE = """

@@ -13,9 +13,8 @@ from payment_manager.contracts.events import DISPUTE_KINDS
 from payment_manager.contracts.wire import uuid
 from payment_manager.domain.dispute import DisputeStatus, EvidenceFile
 from payment_manager.domain.rejections import DisputeUnknown, EvidenceUnknown, Rejection
-from payment_manager.entrypoints.api.answers import REPLAYED, json, page
-from payment_manager.entrypoints.api.edge import note
 from payment_manager.entrypoints.api.orders import by
+from payment_manager.entrypoints.api.pages import page
 from payment_manager.entrypoints.api.parameters import (
     Query,
     checked_body,
@@ -30,11 +29,14 @@ from payment_manager.entrypoints.api.parameters import (
 from payment_manager.entrypoints.api.problems import refused
 from payment_manager.entrypoints.api.services import Services
 from payment_manager.entrypoints.api.views import (
+    REPLAYED,
     dispute_event_view,
     dispute_view,
     evidence_view,
     submit_answer,
 )
+from payment_manager.entrypoints.http.answers import json
+from payment_manager.entrypoints.http.edge import note
 
 _status = choice(*DisputeStatus)
 _kind = choice(*DISPUTE_KINDS)

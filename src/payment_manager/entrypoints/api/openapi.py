@@ -17,7 +17,7 @@ from payment_manager.domain.order import OrderStatus
 from payment_manager.entrypoints.api import openapi_examples as examples
 from payment_manager.entrypoints.api.openapi_schemas import NAMED, Json, page_of, ref, schemas
 from payment_manager.entrypoints.api.parameters import LIMIT_DEFAULT, LIMIT_MAX
-from payment_manager.entrypoints.api.problem_pages import PROBLEMS
+from payment_manager.entrypoints.http.problem_pages import PROBLEMS
 
 # ── Parameters ────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,7 +7,7 @@ read it.
 
 from typing import Any
 
-from payment_manager.domain.dispute import dispute_id_of
+from payment_manager.domain.dispute_id import dispute_id_of
 
 ORDER_ID = "ord-1001"
 USER_ID = "7b7e4a43-6f0c-4f0a-9a55-0f9a4d1f7a10"

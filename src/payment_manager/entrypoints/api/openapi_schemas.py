@@ -16,7 +16,7 @@ from payment_manager.contracts.webhooks import RESOLUTIONS, ChargebackWebhook, O
 from payment_manager.contracts.wire import Model
 from payment_manager.domain.currencies import MINOR_UNITS
 from payment_manager.domain.money import MINOR_DIGITS_MAX
-from payment_manager.entrypoints.api.operations import Health
+from payment_manager.entrypoints.http.operations import Health
 
 Json = dict[str, Any]
 

@@ -13,8 +13,7 @@ from payment_manager.contracts.events import ORDER_KINDS
 from payment_manager.contracts.wire import FieldError, InvalidInput, uuid
 from payment_manager.domain.order import AttemptStatus, HoldReason, OrderStatus
 from payment_manager.domain.rejections import OrderUnknown, Rejection
-from payment_manager.entrypoints.api.answers import REPLAYED, json, page
-from payment_manager.entrypoints.api.edge import correlation_id_of, note
+from payment_manager.entrypoints.api.pages import page
 from payment_manager.entrypoints.api.parameters import (
     ORDER_ID,
     Query,
@@ -28,11 +27,14 @@ from payment_manager.entrypoints.api.parameters import (
 from payment_manager.entrypoints.api.problems import refused
 from payment_manager.entrypoints.api.services import Services
 from payment_manager.entrypoints.api.views import (
+    REPLAYED,
     capture_answer,
     hold_answer,
     order_event_view,
     order_view,
 )
+from payment_manager.entrypoints.http.answers import json
+from payment_manager.entrypoints.http.edge import correlation_id_of, note
 
 ACTOR = "operator"
 """Who acts, until operator keys say which one."""

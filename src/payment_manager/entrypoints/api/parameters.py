@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from litestar import Request
-from litestar.types import Receive, Scope
+from litestar.types import Scope
 
 from payment_manager.contracts import cursors
 from payment_manager.contracts.wire import FieldError, InvalidInput, Model, check, instant, parse
+from payment_manager.entrypoints.http.bodies import json_body
 
 Value = TypeVar("Value")
 Checked = TypeVar("Checked", bound=Model)
@@ -24,53 +25,13 @@ LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 _PARAMETERS_MAX = 1000  # a page's worth of ids; each is a look-up
 
-_JSON_TYPE = re.compile(r"application/(?:[A-Za-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
 ORDER_ID = re.compile(r"(?!events\Z)[A-Za-z0-9][A-Za-z0-9._:~@=+-]{0,254}")
 _LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
 _KEY = re.compile(r"[ -~]{1,255}")
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 
 
-class UnsupportedMediaType(Exception):
-    """The body is not JSON by its content type."""
-
-
-class ClientGone(Exception):
-    """The connection was closed before the body was all there; nobody is left to be answered."""
-
-
 # ── Bodies ────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def json_body(scope: Scope, receive: Receive) -> bytes:
-    """The body as received. Raises `UnsupportedMediaType`; without a content type it is JSON."""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            # The one spelling that nearly everybody sends costs a comparison.
-            if value != b"application/json" and not _is_json(value.decode("latin-1")):
-                raise UnsupportedMediaType
-        elif name == b"content-encoding" and value.strip().lower() != b"identity":
-            raise UnsupportedMediaType  # unpacked, a few bytes could become gigabytes
-    return await _body(receive)
-
-
-def _is_json(content_type: str) -> bool:
-    essence, _, parameters = content_type.partition(";")
-    charset = re.search(r'charset\s*=\s*"?([^\s";]+)', parameters, re.IGNORECASE)
-    if charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"):
-        return False
-    return _JSON_TYPE.fullmatch(essence.strip()) is not None
-
-
-async def _body(receive: Receive) -> bytes:
-    chunks = []
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ClientGone
-        chunks.append(message["body"])
-        if not message["more_body"]:
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def checked_body(request: Request[Any, Any, Any], model: type[Checked]) -> Checked:

@@ -8,6 +8,7 @@ from payment_manager.application.batching import Batcher
 from payment_manager.application.operate import Operate
 from payment_manager.application.ports import Space
 from payment_manager.application.queries import Queries
+from payment_manager.entrypoints.http.operations import Probes
 
 
 class ApiTelemetry(Protocol):
@@ -22,18 +23,11 @@ class ApiTelemetry(Protocol):
     def render(self) -> bytes: ...
 
 
-class Readiness(Protocol):
-    async def checks(self) -> dict[str, str]:
-        """Each part that the service needs, and `ok` or what is wrong with it. Answers within two
-        seconds.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Services:
-    webhooks: Batcher[Webhook, Taken]
+    webhooks: Batcher[Webhook, Taken] | None
+    """None in Kafka mode, where Ingest takes them."""
     operate: Operate
     queries: Queries
     telemetry: ApiTelemetry
-    readiness: Readiness
+    probes: Probes

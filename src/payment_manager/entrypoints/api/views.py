@@ -21,6 +21,8 @@ from payment_manager.domain.dispute import Dispute, Evidence, Submission
 from payment_manager.domain.money import to_decimal
 from payment_manager.domain.order import AttemptStatus, Capture, Order
 
+REPLAYED = {"Idempotent-Replayed": "true"}
+
 _SUBMISSION_STATUS = {
     AttemptStatus.PENDING: "pending",
     AttemptStatus.SUCCESS: "submitted",

@@ -1,13 +1,9 @@
-"""The provider's webhooks in sync mode: applied and committed, then answered.
+"""The provider's webhooks in sync mode: applied and committed, then answered."""
 
-How to think about it: these two routes are the hot path, so the edge calls them itself, as plain
-ASGI: the framework's routing, request and response would cost as much as all the rest of the work
-here. What they raise becomes a problem at the edge.
-"""
-
+from functools import partial
 from typing import assert_never
 
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Scope
 
 from payment_manager.application.apply_webhooks import Webhook
 from payment_manager.application.ports import Space, Unavailable
@@ -16,44 +12,33 @@ from payment_manager.contracts.commands import chargeback_notice, order_snapshot
 from payment_manager.contracts.webhooks import read_chargeback_webhook, read_order_webhook
 from payment_manager.contracts.wire import InvalidInput
 from payment_manager.domain.decider import Outcome
-from payment_manager.entrypoints.api.answers import Answer
-from payment_manager.entrypoints.api.edge import correlation_id_of, note
-from payment_manager.entrypoints.api.parameters import json_body
-from payment_manager.entrypoints.api.problems import problem, rejected
+from payment_manager.entrypoints.api.problems import rejected
 from payment_manager.entrypoints.api.services import Services
+from payment_manager.entrypoints.http.answers import Answer
+from payment_manager.entrypoints.http.edge import note
+from payment_manager.entrypoints.http.problems import problem
+from payment_manager.entrypoints.http.webhooks import webhook_routes
 
 
-def webhook_routes(services: Services) -> dict[str, ASGIApp]:
-    """Each route's path and application."""
+def sync_routes(services: Services) -> dict[str, ASGIApp]:
+    """Each route's path and application; none in Kafka mode, where Ingest serves them."""
+    webhooks, telemetry = services.webhooks, services.telemetry
+    if webhooks is None:
+        return {}
 
-    async def order_webhook(scope: Scope, receive: Receive, send: Send) -> None:
-        await answered(Space.ORDER, scope, receive, send)
-
-    async def chargeback_webhook(scope: Scope, receive: Receive, send: Send) -> None:
-        await answered(Space.DISPUTE, scope, receive, send)
-
-    async def answered(space: Space, scope: Scope, receive: Receive, send: Send) -> None:
-        correlation_id = correlation_id_of(scope)
-        if scope["method"] != "POST":  # type: ignore[typeddict-item]  # HTTP: the edge saw to that
-            answer = problem(correlation_id, "method_not_allowed", headers={"Allow": "POST"})
-        else:
-            body = await json_body(scope, receive)
-            answer = await taken(space, scope, body, correlation_id)
-        await answer.send_to(send)
-
-    async def taken(space: Space, scope: Scope, body: bytes, correlation_id: str) -> Answer:
+    async def take(space: Space, scope: Scope, body: bytes, correlation_id: str) -> Answer:
         try:
             webhook = _read(space, body, correlation_id)
             note(scope, order_id=webhook.notice.order_id)
-            taken = await services.webhooks.submit(webhook)
+            taken = await webhooks.submit(webhook)
         except InvalidInput:
-            services.telemetry.webhook(space, "invalid")
+            telemetry.webhook(space, "invalid")
             raise
         except Unavailable:
-            services.telemetry.webhook(space, "unavailable")
+            telemetry.webhook(space, "unavailable")
             raise
         outcome, dispute_id = taken.outcome, taken.dispute_id
-        services.telemetry.webhook(space, outcome.value)
+        telemetry.webhook(space, outcome.value)
         note(scope, outcome=outcome.value)
         if dispute_id is not None:
             note(scope, dispute_id=str(dispute_id))
@@ -70,10 +55,7 @@ def webhook_routes(services: Services) -> dict[str, ASGIApp]:
             case _:
                 assert_never(outcome)
 
-    return {
-        "/webhooks/payments/orders": order_webhook,
-        "/webhooks/payments/chargebacks": chargeback_webhook,
-    }
+    return webhook_routes(partial(take, Space.ORDER), partial(take, Space.DISPUTE))
 
 
 def _read(space: Space, body: bytes, correlation_id: str) -> Webhook:

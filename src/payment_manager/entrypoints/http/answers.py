@@ -1,20 +1,13 @@
 """Answers: a status, a body and headers, sent by the framework or without it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import msgspec
 from litestar import Response
 from litestar.types import Send
 
-from payment_manager.application.queries import Page
-from payment_manager.contracts import cursors
 from payment_manager.contracts.api import encode
-
-Row = TypeVar("Row")
-
-REPLAYED = {"Idempotent-Replayed": "true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +35,7 @@ class Answer:
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-class _PageBody(msgspec.Struct):
-    items: list[Any]
-    next_cursor: str
-    has_more: bool
-
-
 def json(
     answer: msgspec.Struct, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response[bytes]:
     return Answer(status, encode(answer), headers or {}).response()
-
-
-def page(found: Page[Row], view: Callable[[Row], Any], filter: bytes) -> Response[bytes]:
-    body = _PageBody(
-        items=[view(row) for row in found.items],
-        next_cursor=cursors.encode(filter, found.next),
-        has_more=found.next is not None,
-    )
-    return json(body)

@@ -17,12 +17,8 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from uuid_utils import uuid4
 
-from payment_manager.entrypoints.api.problems import (
-    BodyTooLarge,
-    BodyTooSlow,
-    of_exception,
-    problem,
-)
+from payment_manager.entrypoints.http.bodies import BodyTooLarge, BodyTooSlow
+from payment_manager.entrypoints.http.problems import Explain, problem
 
 _CORRELATION_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -48,6 +44,7 @@ class Edge:
         app: ASGIApp,
         hot_routes: Mapping[str, ASGIApp],
         telemetry: RequestTelemetry,
+        explain: Explain,
         *,
         body_bytes_max: int,
         body_timeout_seconds: float,
@@ -55,6 +52,7 @@ class Edge:
         self._app = app
         self._hot_routes = hot_routes
         self._telemetry = telemetry
+        self._explain = explain
         self._body_bytes_max = body_bytes_max
         self._body_timeout_seconds = body_timeout_seconds
 
@@ -90,7 +88,7 @@ class Edge:
                     scope["path_template"] = scope["path"]
                 await app(scope, self._limited(receive), answer)
         except Exception as error:
-            refusal = of_exception(correlation_id, error)
+            refusal = self._explain(correlation_id, error)
             if not started:
                 await refusal.send_to(answer)
         seconds = time.perf_counter() - began

@@ -19,7 +19,7 @@ import structlog
 import uvicorn
 from litestar.types import ASGIApp
 
-from payment_manager.entrypoints.connection import BoundedConnection, Refuse
+from payment_manager.entrypoints.http.connection import BoundedConnection, Refuse
 
 log = structlog.get_logger()
 
