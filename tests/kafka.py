@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from infra.kafka_server import KafkaServer, why_not
 
@@ -51,5 +52,5 @@ def warm_up(brokers: str) -> None:
     message = consumer.poll(60)
     assert message is not None
     assert message.error() is None, message.error()
-    consumer.commit(message, asynchronous=False)
+    consumer.commit(message=message, asynchronous=False)
     consumer.close()

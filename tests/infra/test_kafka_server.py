@@ -1,4 +1,4 @@
-"""The broker of tests and local runs: durable over crashes, one address for life, never an orphan."""
+"""The broker of tests and local runs: durable over crashes, one address for life, no orphan."""
 
 import os
 import signal
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from infra.kafka_server import KafkaServer, KafkaServerError, why_not
 
