@@ -217,7 +217,8 @@ class KafkaServer:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = self._command(java, classes, _FORMATTER, "format")
         formatting = subprocess.run(
-            [*command, "--config", str(properties), "--cluster-id", cluster_id],
+            # In one word: one in 64 of these ids begins with a dash.
+            [*command, f"--config={properties}", f"--cluster-id={cluster_id}"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
