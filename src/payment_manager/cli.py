@@ -21,13 +21,14 @@ import rich.table
 import structlog
 import typer
 import uvloop
+from litestar.types import ASGIApp
 
 from payment_manager import settings as settings_module
 from payment_manager.adapters.clock import SystemClock
 from payment_manager.adapters.telemetry import logs
 from payment_manager.application.ports import Audit
 from payment_manager.application.verify import Progress, Report
-from payment_manager.settings import ApiSettings, Settings, SettingsError
+from payment_manager.settings import ApiSettings, Settings, SettingsError, WorkerSettings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,6 +49,20 @@ def api() -> None:
     """Run the API service, as the settings say."""
     settings = _load(ApiSettings)
     _run(lambda: _serve_api(settings))
+
+
+@app.command()
+def worker() -> None:
+    """Run Kafka mode's consumers alone, beside others of the same groups."""
+    settings = _load(WorkerSettings)
+
+    async def run() -> None:
+        from payment_manager.bootstrap.worker import worker_service
+
+        async with worker_service(settings) as application:
+            await _serve(application, "worker", settings)
+
+    _run(run)
 
 
 @app.command()
@@ -259,19 +274,24 @@ def print_db_size() -> None:
 
 async def _serve_api(settings: Settings) -> None:
     from payment_manager.bootstrap.api import api_service
+
+    async with api_service(settings) as application:
+        await _serve(application, "api", settings)
+
+
+async def _serve(application: ASGIApp, name: str, settings: Settings) -> None:
     from payment_manager.entrypoints.http.problems import unreadable
     from payment_manager.entrypoints.http.serving import serve
 
-    async with api_service(settings) as application:
-        await serve(
-            application,
-            name="api",
-            host=settings.bind_address,
-            port=settings.port,
-            receive_seconds=settings.body_timeout.total_seconds(),
-            stop_seconds=settings.shutdown_timeout.total_seconds(),
-            refuse=unreadable,
-        )
+    await serve(
+        application,
+        name=name,
+        host=settings.bind_address,
+        port=settings.port,
+        receive_seconds=settings.body_timeout.total_seconds(),
+        stop_seconds=settings.shutdown_timeout.total_seconds(),
+        refuse=unreadable,
+    )
 
 
 async def _serve_dev(settings: Settings) -> None:

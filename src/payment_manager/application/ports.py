@@ -303,6 +303,73 @@ class ReadModel(Protocol):
     ) -> Sequence[EventRow]: ...
 
 
+# ── Messages, in Kafka mode ───────────────────────────────────────────────────────────────────────
+
+
+class Message(NamedTuple):
+    """A message as the broker keeps it; its offset counts within its partition."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class Messages(Protocol):
+    """One process's share of a topic, as a member of its consumer group.
+
+    Whatever was polled and not committed comes again: to this process or to another, after a
+    rebalance or a crash.
+    """
+
+    async def poll(self, limit: int, wait_seconds: float) -> Sequence[Message]:
+        """The next messages, in order within each partition; none after `wait_seconds`.
+
+        Raises `Unavailable` for lasting trouble of this membership: open another one.
+        """
+        ...
+
+    async def commit(self, messages: Sequence[Message]) -> None:
+        """These are done with, and all before them in their partitions.
+
+        Quiet where the partitions are another's by now: it is given them again. Raises
+        `Unavailable`.
+        """
+        ...
+
+    def held(self) -> AbstractAsyncContextManager[None]:
+        """Nothing is fetched meanwhile, and `stay` keeps the membership alive."""
+        ...
+
+    async def stay(self, seconds: float) -> bool:
+        """Wait, while held. False where a rebalance has taken what was polled before."""
+        ...
+
+    async def pending(self) -> int:
+        """How many messages of this share are not committed. Raises `Unavailable`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that can never be applied, and why; the words repeat nothing of its content."""
+
+    message: Message
+    error_class: str
+    error_message: str
+    failed_at: datetime
+
+
+class DeadLetters(Protocol):
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Durable, all of them, when it returns. Raises `Unavailable`: some of them may be, and
+        putting them again is safe.
+        """
+        ...
+
+
 # ── Upkeep ────────────────────────────────────────────────────────────────────────────────────────
 
 

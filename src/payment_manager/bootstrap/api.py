@@ -7,6 +7,8 @@ batch under way commit, closes the pool, and only then stops the database.
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import assert_never
 
 from litestar.types import ASGIApp
 
@@ -25,6 +27,7 @@ from payment_manager.application.batching import Batcher
 from payment_manager.application.operate import Operate
 from payment_manager.application.queries import Queries
 from payment_manager.application.reconcile import Reconcile
+from payment_manager.bootstrap.consumers import running_consumers
 from payment_manager.bootstrap.database import own_database
 from payment_manager.bootstrap.running import running
 from payment_manager.entrypoints.api.app import create_app
@@ -59,26 +62,38 @@ async def api_service(settings: Settings) -> AsyncIterator[ASGIApp]:
             timeout=settings.http_silvergate_client_timeout,
             ask_again_after=settings.reconcile_interval,
         )  # fmt: skip
-        webhooks: Batcher[Webhook, Taken] = Batcher(
-            ApplyWebhooks(database, clock, event_ids, telemetry),
-            batch_max=settings.webhook_batch_max,
-            queue_max=settings.webhook_queue_max,
-        )
-        stack.push_async_callback(webhooks.drained)
-        telemetry.watch_waiting(lambda: webhooks.waiting)
         # Once before the first webhook, so that none falls outside of the days made; then again and
         # again.
         telemetry.partitions(await partitions.maintain(clock.now()))
         reconcile = Reconcile(intents, ask_provider, clock)
         await stack.enter_async_context(running(keep_days_ahead(partitions, clock, telemetry)))
         await stack.enter_async_context(running(keep_reconciling(reconcile, clock, telemetry)))
+        apply = ApplyWebhooks(database, clock, event_ids, telemetry)
+        webhooks: Batcher[Webhook, Taken] | None = None
+        probes = Probes([PostgresReadiness(pool)])
+        match settings.webhook_mode:
+            case "sync":
+                webhooks = Batcher(
+                    apply,
+                    batch_max=settings.webhook_batch_max,
+                    queue_max=settings.webhook_queue_max,
+                )
+                stack.push_async_callback(webhooks.drained)
+                telemetry.watch_waiting(partial(getattr, webhooks, "waiting"))
+            case "kafka":
+                consumers = await stack.enter_async_context(
+                    running_consumers(settings, apply, telemetry, clock)
+                )
+                probes = Probes([*probes.readiness, consumers], consumers.liveness)
+            case _:
+                assert_never(settings.webhook_mode)
         yield create_app(
             Services(
                 webhooks=webhooks,
                 operate=Operate(database, read_model, ask_provider, clock, event_ids),
                 queries=Queries(read_model, queue_max=settings.webhook_queue_max),
                 telemetry=telemetry,
-                probes=Probes([PostgresReadiness(pool)]),
+                probes=probes,
             ),
             body_bytes_max=settings.max_body_bytes,
             body_timeout_seconds=settings.body_timeout.total_seconds(),

@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
+import uuid_utils
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -48,12 +49,15 @@ class FieldError:
     field: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
 
 class InvalidInput(ValueError):
     """The request is not what the contract says. The messages never repeat what was sent."""
 
     def __init__(self, *errors: FieldError) -> None:
-        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        super().__init__("; ".join(map(str, errors)))
         self.errors = errors
 
 
@@ -154,6 +158,18 @@ def _with_short_integers(value: Any) -> Any:
 def content_hash(value: Any) -> bytes:
     """16 bytes, equal exactly for equal JSON values (as `parse` gives them)."""
     return hashlib.blake2b(_canonical.encode(value), digest_size=16).digest()
+
+
+# ── Correlation ids ───────────────────────────────────────────────────────────────────────────────
+
+_CORRELATION_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+def correlation_id(sent: bytes | None) -> str:
+    """What was sent, where it is a correlation id; else a new one."""
+    if sent is not None and _CORRELATION_ID.fullmatch(sent):
+        return sent.decode()
+    return uuid_utils.uuid4().hex
 
 
 # ── Fields ────────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,6 @@ the process as anything but a problem document.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -15,12 +14,10 @@ from typing import Any, Protocol
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from uuid_utils import uuid4
 
+from payment_manager.contracts.wire import correlation_id as given_or_new
 from payment_manager.entrypoints.http.bodies import BodyTooLarge, BodyTooSlow
 from payment_manager.entrypoints.http.problems import Explain, problem
-
-_CORRELATION_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 log = structlog.get_logger()
 
@@ -61,7 +58,7 @@ class Edge:
             return  # no web sockets here; the server answers 403
         began = time.perf_counter()
         headers = dict(scope["headers"])
-        correlation_id = _correlation_id(headers.get(b"x-correlation-id"))
+        correlation_id = given_or_new(headers.get(b"x-correlation-id"))
         state: dict[str, Any] = {"correlation_id": correlation_id}
         scope["state"] = state
         status = 500
@@ -125,9 +122,3 @@ class Edge:
             return message
 
         return limited
-
-
-def _correlation_id(sent: bytes | None) -> str:
-    if sent is not None and _CORRELATION_ID.fullmatch(sent):
-        return sent.decode()
-    return uuid4().hex

@@ -1,0 +1,58 @@
+"""Kafka mode's consumers, for the API and for workers alike."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from payment_manager.adapters.kafka.connection import client_settings
+from payment_manager.adapters.kafka.consumer import KafkaMessages
+from payment_manager.adapters.kafka.dead_letters import KafkaDeadLetters
+from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
+from payment_manager.application.apply_webhooks import ApplyWebhooks
+from payment_manager.application.ports import Clock, Space
+from payment_manager.entrypoints.worker.consume import Consume
+from payment_manager.entrypoints.worker.consumers import Consumers, Membership
+from payment_manager.entrypoints.worker.limit import DeadLetterLimit
+from payment_manager.settings import Settings
+
+
+@asynccontextmanager
+async def running_consumers(
+    settings: Settings, apply: ApplyWebhooks, telemetry: PrometheusTelemetry, clock: Clock
+) -> AsyncIterator[Consumers]:
+    """Both spaces' consumers; at the end they have committed what they applied, and left."""
+    brokers = settings.kafka_brokers
+    assert brokers is not None  # the settings need them in Kafka mode
+    async with AsyncExitStack() as stack:
+        dead_letters = KafkaDeadLetters(client_settings(brokers))
+        stack.push_async_callback(dead_letters.close)
+
+        def membership(space: Space, topic: str, group: str) -> Membership:
+            @asynccontextmanager
+            async def open_one() -> AsyncIterator[Consume]:
+                messages = KafkaMessages(client_settings(brokers), topic, group)
+                try:
+                    await messages.open()
+                    yield Consume(
+                        space, messages, apply, dead_letters, telemetry, clock,
+                        batch_max=settings.webhook_batch_max,
+                        limit=DeadLetterLimit(settings.dead_letters_max_percent),
+                    )  # fmt: skip
+                finally:
+                    await messages.close()
+
+            return open_one
+
+        consumers = Consumers(
+            {
+                Space.ORDER: membership(
+                    Space.ORDER, settings.kafka_orders_topic, settings.kafka_orders_consumer_group
+                ),
+                Space.DISPUTE: membership(
+                    Space.DISPUTE,
+                    settings.kafka_disputes_topic,
+                    settings.kafka_disputes_consumer_group,
+                ),
+            }
+        )
+        await stack.enter_async_context(consumers.running())
+        yield consumers
