@@ -1,0 +1,67 @@
+"""The same by Docker: compose.yaml, where a `docker compose` and a daemon are.
+
+How to think about it: compose does all the work; this only asks whether it can, says which services
+are infrastructure, and knows where compose.yaml publishes them on this machine.
+"""
+
+import signal
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+COMPOSE = Path(__file__).parents[1] / "compose.yaml"
+
+# All but our own services.
+INFRASTRUCTURE = ("postgres", "kafka", "silvergate")
+
+_ASK_SECONDS_MAX = 15
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+@cache
+def is_there() -> bool:
+    """Whether compose is installed and a daemon answers."""
+    return _answers("docker", "compose", "version") and _answers("docker", "info")
+
+
+def up() -> int:
+    """Everything, with both services' logs, until Ctrl-C; answers the exit code."""
+    command = _compose("up", "--build", "--attach", "api", "--attach", "ingest")
+    # A terminal's Ctrl-C reaches compose too: it stops all in order, and we wait for that.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with subprocess.Popen(command) as compose:
+        signal.signal(signal.SIGTERM, lambda *_: compose.terminate())
+        exit_code = compose.wait()
+    return 0 if exit_code in (0, _INTERRUPTED, 128 + signal.SIGTERM) else exit_code
+
+
+def start() -> None:
+    """Infrastructure alone, in the background, healthy when this returns."""
+    subprocess.run(_compose("up", "--detach", "--wait", *INFRASTRUCTURE), check=True)
+
+
+def stop() -> None:
+    """All of it; the data stays in its volumes."""
+    subprocess.run(_compose("down"), check=True)
+
+
+def addresses(postgres_port: int, kafka_port: int, provider_port: int) -> Mapping[str, str]:
+    """The settings with which services outside of Docker find it."""
+    return {
+        "PG_URL": f"postgresql://payments:payments@127.0.0.1:{postgres_port}/payments",
+        "KAFKA_BROKERS": f"127.0.0.1:{kafka_port}",
+        "SILVERGATE_BASE_URL": f"http://127.0.0.1:{provider_port}",
+    }
+
+
+def _compose(*arguments: str) -> list[str]:
+    return ["docker", "compose", "--file", str(COMPOSE), *arguments]
+
+
+def _answers(*command: str) -> bool:
+    try:
+        asked = subprocess.run(command, capture_output=True, timeout=_ASK_SECONDS_MAX)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0

@@ -1,0 +1,311 @@
+"""Runs everything on this one machine: Kafka, the provider, the API and Ingest, in this order.
+
+How to think about it: where Docker is, `compose.yaml` does it. Else the same parts run as processes
+of this machine: each is started when the one before it is ready, and stopped in the reverse order,
+by Ctrl-C or by the end of any of them. What the settings name elsewhere is used and not started.
+
+    python -m infra.launcher             everything, with the services' logs (make run-kafka)
+    python -m infra.launcher start       only what the services need, in the background
+    python -m infra.launcher stop        … and its end
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+from infra import background, docker
+from infra.background import BackgroundFailed, Keeper
+from infra.java import JarsMissing
+from infra.kafka_server import HOST, KafkaServer, KafkaServerError, free_port, is_free, why_not
+from infra.program import Program, ProgramFailed, running
+from payment_manager.adapters.silvergate.simulator import running_simulator
+from payment_manager.settings import Port, Settings, SettingsError, load
+
+_COLOURS = {"api": 36, "ingest": 35}
+_LOOK_SECONDS = 0.5
+
+# What a service needs to find the others.
+Addresses = Mapping[str, str]
+
+
+class LocalSettings(Settings):
+    """The services' settings, and the ports of what runs beside them."""
+
+    ingest_port: Port = 3002
+    kafka_port: Port = 9092
+    postgres_port: Port = 5432
+    """Docker's alone: without it, PostgreSQL is embedded and has no port."""
+
+
+class CannotRun(Exception):
+    """Told to the person at the terminal as it stands."""
+
+
+_TOLD = (
+    *(BackgroundFailed, CannotRun, JarsMissing, KafkaServerError, ProgramFailed, SettingsError),
+    subprocess.CalledProcessError,
+)
+
+
+class Console:
+    """Lines under the name of who says them; coloured on a terminal."""
+
+    def __init__(self) -> None:
+        self._out = sys.stdout.buffer
+        self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+    def say(self, text: str) -> None:
+        self._write([text.encode()])
+
+    def under(self, name: str) -> Callable[[Sequence[bytes]], None]:
+        prefix = f"{name:<6} | "
+        if self._coloured and name in _COLOURS:
+            prefix = f"\x1b[{_COLOURS[name]}m{prefix}\x1b[0m"
+        start = prefix.encode()
+        return lambda lines: self._write([start + line for line in lines])
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        try:
+            self._out.write(b"".join(line + b"\n" for line in lines))
+            self._out.flush()
+        except BrokenPipeError:
+            # Nobody reads any more: the same as Ctrl-C. What is said while stopping is lost.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
+            signal.raise_signal(signal.SIGTERM)
+
+
+class Launch:
+    """One run: all that was started, each watched, until one ends or a signal comes."""
+
+    def __init__(self, settings: LocalSettings, console: Console) -> None:
+        self._settings = settings
+        self._console = console
+        self._stack = AsyncExitStack()
+        self._watch = asyncio.TaskGroup()
+        self._watchers: list[asyncio.Task[None]] = []
+        self._programs: list[Program] = []
+        self._is_ending = False
+
+    async def run(self, start: Callable[["Launch"], Awaitable[None]]) -> None:
+        """Start what `start` says; returns when a signal has ended it.
+
+        Raises a group of ProgramFailed and the like where something ended by itself.
+        """
+        task = asyncio.create_task(self._run(start))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal, task)
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def infrastructure(self) -> Addresses:
+        """Kafka and the provider, but for those that the settings name elsewhere."""
+        settings = self._settings
+        brokers, provider = f"{HOST}:{settings.kafka_port}", _url(settings.simulator_port)
+        starts_kafka = settings.kafka_brokers in (None, brokers)
+        starts_provider = settings.silvergate_base_url in (None, provider)
+        if starts_kafka:
+            _check_port("Kafka", "KAFKA_PORT", settings.kafka_port)
+            if reason := why_not():
+                raise CannotRun(
+                    f"Kafka can't run on this machine: {reason}.\n"
+                    "Install it, or set KAFKA_BROKERS to a Kafka that runs elsewhere."
+                )
+        if starts_provider:
+            _check_port("the simulated provider", "SIMULATOR_PORT", settings.simulator_port)
+        if starts_kafka:
+            self._console.say("starting Kafka (the first time, its jars are fetched)")
+            await self._stack.enter_async_context(self._kafka())
+        if starts_provider:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            store = settings.data_dir / "simulator.sqlite"
+            await self._stack.enter_async_context(
+                running_simulator(store, host=HOST, port=settings.simulator_port)
+            )
+        return {
+            "KAFKA_BROKERS": settings.kafka_brokers or brokers,
+            "SILVERGATE_BASE_URL": settings.silvergate_base_url or provider,
+        }
+
+    async def service(self, name: str, port: int, environment: Mapping[str, str]) -> None:
+        """`payment-manager NAME`, until it says that it is ready."""
+        command = [str(Path(sys.executable).with_name("payment-manager")), name]
+        program = await self._stack.enter_async_context(
+            running(name, command, environment, self._console.under(name))
+        )
+        self._programs.append(program)
+        self._watchers.append(self._watch.create_task(program.ended()))
+        await program.wait_until_ready(f"{_url(port, self._settings.bind_address)}/health/ready")
+
+    async def _run(self, start: Callable[["Launch"], Awaitable[None]]) -> None:
+        async with self._watch, self._stack:
+            try:
+                await start(self)
+                await asyncio.Event().wait()
+            finally:
+                # From here on no end is news.
+                self._is_ending = True
+                for watcher in self._watchers:
+                    watcher.cancel()
+
+    def _on_signal(self, task: asyncio.Task[None]) -> None:
+        if not self._is_ending:
+            self._console.say("stopping (once more: without waiting for requests under way)")
+            task.cancel()
+            return
+        for program in self._programs:
+            program.signal_stop()
+
+    @asynccontextmanager
+    async def _kafka(self) -> AsyncIterator[None]:
+        server = KafkaServer(
+            self._settings.data_dir / "kafka", self._settings.kafka_port, long_running=True
+        )
+        starting = asyncio.create_task(asyncio.to_thread(server.start))
+        try:
+            await asyncio.shield(starting)
+            self._watchers.append(self._watch.create_task(_until_ended(server)))
+            yield
+        finally:
+            with suppress(KafkaServerError, JarsMissing):
+                await starting  # nothing can stop a thread that has begun to start it
+            await asyncio.to_thread(server.stop)
+
+
+async def _until_ended(server: KafkaServer) -> None:
+    while server.is_alive:  # noqa: ASYNC110  # no event tells
+        await asyncio.sleep(_LOOK_SECONDS)
+    raise ProgramFailed(f"Kafka ended by itself; see {server.log}")
+
+
+async def _everything(launch: Launch, settings: LocalSettings, console: Console) -> None:
+    _check_port("the API", "PORT", settings.port)
+    _check_port("Ingest", "INGEST_PORT", settings.ingest_port)
+    # Those of `start`, where they run.
+    addresses = background.settings_of_running(settings.data_dir) or await launch.infrastructure()
+    environment = {
+        **addresses,
+        "WEBHOOK_MODE": "kafka",
+        "PORT": str(settings.port),
+        "INGEST_PORT": str(settings.ingest_port),
+    }
+    await launch.service("api", settings.port, environment)
+    await launch.service("ingest", settings.ingest_port, environment)
+    api = _url(settings.port, settings.bind_address)
+    ingest = _url(settings.ingest_port, settings.bind_address)
+    console.say(
+        f"everything is up; Ctrl-C stops it\n"
+        f"  webhooks   POST {ingest}/webhooks/payments/orders and …/chargebacks\n"
+        f"  operators  {api}/docs\n"
+        f"  Kafka      {addresses['KAFKA_BROKERS']}\n"
+        f"  provider   {addresses['SILVERGATE_BASE_URL']}\n"
+        f"  data       {settings.data_dir.resolve()}"
+    )
+
+
+def _up(settings: LocalSettings) -> None:
+    console = Console()
+
+    async def everything(launch: Launch) -> None:
+        await _everything(launch, settings, console)
+
+    asyncio.run(Launch(settings, console).run(everything))
+
+
+def _keep(settings: LocalSettings) -> None:
+    """What `start` leaves in the background."""
+    keeper = Keeper(settings.data_dir)
+
+    async def infrastructure(launch: Launch) -> None:
+        keeper.announce(await launch.infrastructure())
+
+    asyncio.run(Launch(settings, Console()).run(infrastructure))
+
+
+def _start(settings: LocalSettings, *, local: bool) -> None:
+    if docker.is_there() and not local:
+        docker.start()
+        addresses = docker.addresses(
+            settings.postgres_port, settings.kafka_port, settings.simulator_port
+        )
+    else:
+        keeper = [sys.executable, "-m", "infra.launcher", "keep"]
+        addresses = background.start(settings.data_dir, keeper)
+    print("These run in the background until `make stop_containers`:")
+    for name, value in addresses.items():
+        print(f"export {name}={value}")
+    if "PG_URL" not in addresses:
+        print("# PostgreSQL needs no server: the API embeds one, unless PG_URL names yours.")
+    print("# With these set: WEBHOOK_MODE=kafka make run-api, and make run-ingest")
+
+
+def _stop(settings: LocalSettings) -> None:
+    stopped = background.stop(settings.data_dir)
+    if docker.is_there():
+        docker.stop()
+        stopped = True
+    print("stopped" if stopped else "nothing was running")
+
+
+def _check_port(what: str, setting: str, port: int) -> None:
+    if not is_free(port):
+        raise CannotRun(
+            f"port {port} for {what} is taken: end the program that listens there, "
+            f"or set {setting} to another"
+        )
+
+
+def _url(port: int, host: str = HOST) -> str:
+    """Where this machine reaches a server that listens at `host`."""
+    everywhere = {"0.0.0.0": HOST, "::": "[::1]"}  # noqa: S104
+    return f"http://{everywhere.get(host, f'[{host}]' if ':' in host else host)}:{port}"
+
+
+def _load() -> LocalSettings:
+    # Which mode `.env` names doesn't matter here: it must not ask for brokers that we start.
+    settings = load(LocalSettings, webhook_mode="sync")
+    assert isinstance(settings, LocalSettings)
+    ports = {
+        name: getattr(settings, name) or free_port()
+        for name in ("port", "ingest_port", "kafka_port", "simulator_port")
+    }
+    return settings.model_copy(update=ports)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m infra.launcher")
+    parser.add_argument("command", nargs="?", default="up", choices=["up", "start", "stop", "keep"])
+    parser.add_argument("--local", action="store_true", help="without Docker, even where it is")
+    arguments = parser.parse_args()
+    failed: BaseException | None = None
+    try:
+        settings = _load()
+        match arguments.command:
+            case "up" if docker.is_there() and not arguments.local:
+                return docker.up()
+            case "up":
+                _up(settings)
+            case "keep":
+                _keep(settings)
+            case "start":
+                _start(settings, local=arguments.local)
+            case "stop":
+                _stop(settings)
+    except* _TOLD as group:
+        failed = group
+    while isinstance(failed, BaseExceptionGroup):
+        failed = failed.exceptions[0]  # what came after it only followed from it
+    if failed is None:
+        return 0
+    print(failed, file=sys.stderr)
+    return failed.exit_code if isinstance(failed, ProgramFailed) else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
