@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import IO, Self
 
 import httpx
 
-from infra.java import find_java, jars, why_no_java_server
+from infra.java import JarsMissing, find_java, jars, why_no_java_server
 from infra.leash import Leash
 
 STUBS = Path(__file__).parent / "wiremock"
@@ -31,6 +32,9 @@ START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 10.0
 """The first stop also writes the archive of classes."""
 
+SIMULATOR_PORT = 3001
+"""Where `payment-manager simulator` listens: whoever is set up for one finds the other."""
+
 _POLL_SECONDS = 0.02
 
 _JAVA_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx192m")
@@ -38,6 +42,8 @@ _JAVA_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx192m")
 _OPTIONS = (
     *("--bind-address", "127.0.0.1"),
     "--disable-banner",
+    # A slow answer holds one of its few threads otherwise, and all others wait behind it.
+    *("--async-response-enabled", "true"),
     # What came in, for people and tests (`/__admin/requests`); without a limit it fills the heap.
     *("--max-request-journal-entries", "1000"),
 )
@@ -154,14 +160,17 @@ class WireMockServer:
 
 
 def main() -> None:
-    """Until Ctrl-C or SIGTERM, on the port where the settings expect Silvergate."""
+    """Until Ctrl-C or SIGTERM: `python -m infra.wiremock_server [PORT]`."""
+    port = int(sys.argv[1]) if sys.argv[1:] else SIMULATOR_PORT
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with WireMockServer(port=3001) as server:
-            print(f"Silvergate's stubs answer at {server.url}", flush=True)
+        with WireMockServer(port=port) as server:
+            print(f"The stubs of Silvergate answer at {server.url}", flush=True)
             signal.pause()
     except KeyboardInterrupt:
         return
+    except (WireMockServerError, JarsMissing) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
