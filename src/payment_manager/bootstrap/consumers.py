@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from payment_manager.adapters.kafka.connection import client_settings
+from payment_manager.adapters.kafka.connection import client_config
 from payment_manager.adapters.kafka.consumer import KafkaMessages
 from payment_manager.adapters.kafka.dead_letters import KafkaDeadLetters
+from payment_manager.adapters.kafka.topics import ensure_topics
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.apply_webhooks import ApplyWebhooks
 from payment_manager.application.ports import Clock, Space
@@ -20,22 +21,23 @@ async def running_consumers(
     settings: Settings, apply: ApplyWebhooks, telemetry: PrometheusTelemetry, clock: Clock
 ) -> AsyncIterator[Consumers]:
     """Both spaces' consumers; at the end they have committed what they applied, and left."""
-    brokers = settings.kafka_brokers
-    assert brokers is not None  # the settings need them in Kafka mode
     async with AsyncExitStack() as stack:
-        dead_letters = KafkaDeadLetters(client_settings(brokers))
+        await ensure_topics(settings)
+        dead_letters = KafkaDeadLetters(client_config(settings))
         stack.push_async_callback(dead_letters.close)
 
         def membership(space: Space, topic: str, group: str) -> Membership:
+            limit = DeadLetterLimit(settings.dead_letters_max_percent)
+
             @asynccontextmanager
             async def open_one() -> AsyncIterator[Consume]:
-                messages = KafkaMessages(client_settings(brokers), topic, group)
+                messages = KafkaMessages(client_config(settings), topic, group)
                 try:
                     await messages.open()
                     yield Consume(
                         space, messages, apply, dead_letters, telemetry, clock,
                         batch_max=settings.webhook_batch_max,
-                        limit=DeadLetterLimit(settings.dead_letters_max_percent),
+                        limit=limit,
                     )  # fmt: skip
                 finally:
                     await messages.close()

@@ -29,6 +29,7 @@ class KafkaDeadLetters:
             **client,
             "acks": "all",
             "enable.idempotence": True,
+            "partitioner": "murmur2_random",  # as Ingest's
             "message.timeout.ms": int(PUT_SECONDS * 1000),
             # A letter is its message and some headers more.
             "message.max.bytes": 2_000_000,
