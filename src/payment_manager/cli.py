@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from errno import EADDRINUSE
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import rich.console
 import rich.filesize
@@ -26,9 +26,18 @@ from litestar.types import ASGIApp
 from payment_manager import settings as settings_module
 from payment_manager.adapters.clock import SystemClock
 from payment_manager.adapters.telemetry import logs
-from payment_manager.application.ports import Audit
-from payment_manager.application.verify import Progress, Report
-from payment_manager.settings import ApiSettings, Settings, SettingsError, WorkerSettings
+from payment_manager.settings import (
+    ApiSettings,
+    IngestSettings,
+    Settings,
+    SettingsError,
+    WorkerSettings,
+)
+
+if TYPE_CHECKING:
+    # A command imports what it needs itself: Ingest runs without use cases and database.
+    from payment_manager.application.ports import Audit
+    from payment_manager.application.verify import Progress, Report
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,6 +70,20 @@ def worker() -> None:
 
         async with worker_service(settings) as application:
             await _serve(application, "worker", settings)
+
+    _run(run)
+
+
+@app.command()
+def ingest() -> None:
+    """Run the Ingest service: Kafka mode's webhook routes, without a database."""
+    settings = _load(IngestSettings)
+
+    async def run() -> None:
+        from payment_manager.bootstrap.ingest import ingest_service
+
+        async with ingest_service(settings) as application:
+            await _serve(application, "ingest", settings)
 
     _run(run)
 
@@ -148,9 +171,9 @@ def rebuild() -> None:
 
 
 def _audit(
-    walk: Callable[[Audit, Progress], Coroutine[Any, Any, Report]],
+    walk: "Callable[[Audit, Progress], Coroutine[Any, Any, Report]]",
     done: str,
-    is_well: Callable[[Report], bool],
+    is_well: "Callable[[Report], bool]",
 ) -> None:
     settings = _load()
 
@@ -175,7 +198,7 @@ def _audit(
 
 
 @contextmanager
-def _progress_bar(what: str) -> Iterator[Progress]:
+def _progress_bar(what: str) -> "Iterator[Progress]":
     with rich.progress.Progress(
         *rich.progress.Progress.get_default_columns(),
         rich.progress.MofNCompleteColumn(),
@@ -323,23 +346,31 @@ def _load(kind: type[Settings] = Settings) -> Settings:
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    from payment_manager.adapters.postgres.embedded import DataDirInUse, EmbeddedPostgresError
-    from payment_manager.application.ports import PortError
-
     try:
         uvloop.run(_until_told(main()))
-    except (SettingsError, CommandFailed, DataDirInUse, EmbeddedPostgresError, PortError) as told:
-        print(told, file=sys.stderr)
-        raise SystemExit(2) from None
     except OSError as error:
         hint = "; is another payment-manager running?" if error.errno == EADDRINUSE else ""
         where = f"{error.filename}: " if error.filename else ""
         print(f"{where}{error.strerror or error}{hint}", file=sys.stderr)
         raise SystemExit(2) from None
+    except Exception as error:
+        if not isinstance(error, _told_as_they_stand()):
+            raise
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except asyncio.CancelledError:
         raise SystemExit(128 + signal.SIGTERM) from None
+
+
+def _told_as_they_stand() -> tuple[type[Exception], ...]:
+    from payment_manager.adapters.kafka.connection import KafkaSetUpError
+    from payment_manager.adapters.postgres.embedded import DataDirInUse, EmbeddedPostgresError
+    from payment_manager.application.ports import PortError
+
+    of_postgres = (DataDirInUse, EmbeddedPostgresError)
+    return (SettingsError, CommandFailed, PortError, KafkaSetUpError, *of_postgres)
 
 
 async def _until_told(work: Coroutine[Any, Any, None]) -> None:

@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 NAME = "payment_manager"
 
 # Refused at the edge, so nothing was accepted.
-_NOT_ACCEPTED = ("conflict", "invalid", "unavailable")
+_NOT_ACCEPTED = ("conflict", "invalid", "unavailable", "unknown")
 
 
 class EdgeTelemetry:

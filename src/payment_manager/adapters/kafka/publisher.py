@@ -1,0 +1,192 @@
+"""Messages to the broker, from the event loop itself: nobody is answered before it has them.
+
+How to think about it: the client (librdkafka) batches and sends in threads of its own; to hand it a
+message costs a copy, and its reports are fetched by a call that doesn't block. So the loop does
+both: one timer fetches what came back, and while nothing is on its way it hardly ticks. Time is
+bounded twice: by the client, which then drops the message, and by the timer, for whoever waits.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from payment_manager.contracts.publishing import Headers, Receipt
+
+_FETCH_SECONDS = 0.001
+"""Between looks for reports. One look serves all that came; measured in decision 0014."""
+
+_IDLE_SECONDS = 0.5
+"""The client's log lines and its fatal errors are fetched too while nothing is on its way."""
+
+_CLIENT_SECONDS = 0.7
+"""After that the client gives a message up. It looks once a second, so it may take 1.7 s."""
+
+_ANSWER_SECONDS = 1.75
+"""After that whoever waits is told `UNKNOWN`, whatever the client still does."""
+
+_AWAY_SECONDS = 1.0
+"""Without an acknowledgement, though something was given up, the broker counts as away."""
+
+_REPLACE_SECONDS = 1.0
+"""A client that breaks at once again isn't replaced more often."""
+
+_BUFFER_KIB = 64 * 1024
+"""Of messages that wait. A thousand bytes each is usual, so the number of them ends it first."""
+
+log = structlog.get_logger()
+
+
+class KafkaPublisher:
+    """`Publisher`. Made and used in one event loop.
+
+    `queue_max`: messages that may wait for the broker. `message_bytes_max`: of one, its key and
+    headers included. `settings` (librdkafka's own) go over what is set here.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        *,
+        queue_max: int,
+        message_bytes_max: int,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._config: dict[str, Any] = {
+            **client,
+            # All in-sync replicas have it, in order, once, whatever the client has to repeat.
+            "acks": "all",
+            "enable.idempotence": True,
+            "max.in.flight.requests.per.connection": 5,
+            "message.timeout.ms": int(_CLIENT_SECONDS * 1000),
+            "linger.ms": 1,
+            "compression.type": "lz4",
+            # The same key goes to the same partition as from a Java client's hand.
+            "partitioner": "murmur2_random",
+            "queue.buffering.max.messages": queue_max,
+            "queue.buffering.max.kbytes": _BUFFER_KIB,
+            "message.max.bytes": max(1_000_000, message_bytes_max),
+            **settings,
+        }
+        self._loop = asyncio.get_running_loop()
+        self._client = _Client(self._config)
+        self._replaced_at = self._loop.time()
+        self._acknowledged_at = self._loop.time()
+        self._gave_up = False
+        self._timer = self._loop.call_later(_IDLE_SECONDS, self._fetch)
+        self._is_idle = True
+
+    @property
+    def waiting(self) -> int:
+        """Messages that the broker has not acknowledged yet."""
+        return len(self._client.producer)
+
+    async def publish(self, topic: str, key: bytes, value: bytes, headers: Headers) -> Receipt:
+        client = self._client
+        if self._gave_up and self._is_away(client):
+            return Receipt.AWAY
+        answer: asyncio.Future[Receipt] = self._loop.create_future()
+        try:
+            client.producer.produce(
+                topic,
+                value,
+                key,
+                headers=headers,
+                on_delivery=partial(self._on_delivery, client, answer),
+            )
+        except BufferError:
+            return Receipt.QUEUE_FULL
+        except KafkaException as error:
+            fault = _fault(error)
+            client.is_broken |= fault.fatal()
+            log.error("not_publishable", topic=topic, reason=fault.name())
+            return Receipt.AWAY
+        client.waiting.append((self._loop.time() + _ANSWER_SECONDS, answer))
+        if self._is_idle:
+            self._fetch_in(_FETCH_SECONDS)
+        return await answer
+
+    async def close(self) -> None:
+        """Nobody waits any more; what is still on its way gets its time."""
+        self._timer.cancel()
+        await asyncio.to_thread(self._client.producer.flush, _ANSWER_SECONDS)
+
+    def _is_away(self, client: "_Client") -> bool:
+        """While the broker is away one message at a time tries, and the others are told at once.
+
+        They would only fill memory, and come behind the back of whoever was told 503.
+        """
+        since = self._loop.time() - self._acknowledged_at
+        return since > _AWAY_SECONDS and len(client.producer) > 0
+
+    # ── What comes back ───────────────────────────────────────────────────────────────────────────
+
+    def _on_delivery(
+        self,
+        client: "_Client",
+        answer: asyncio.Future[Receipt],
+        fault: KafkaError | None,
+        _message: Message,
+    ) -> None:
+        if fault is None:
+            self._acknowledged_at = self._loop.time()
+            self._gave_up = False
+        else:
+            self._gave_up = True
+            client.is_broken |= fault.fatal()
+        if not answer.done():
+            answer.set_result(Receipt.UNKNOWN if fault else Receipt.ACKNOWLEDGED)
+
+    def _fetch_in(self, seconds: float) -> None:
+        self._timer.cancel()
+        self._is_idle = seconds == _IDLE_SECONDS
+        self._timer = self._loop.call_later(seconds, self._fetch)
+
+    def _fetch(self) -> None:
+        client, now = self._client, self._loop.time()
+        client.producer.poll(0)
+        client.answer_those_due(now)
+        if client.is_broken and now - self._replaced_at > _REPLACE_SECONDS:
+            self._replace(now)
+        self._fetch_in(_FETCH_SECONDS if client.waiting else _IDLE_SECONDS)
+
+    def _replace(self, now: float) -> None:
+        """A client with a fatal error takes nothing any more; only a new one helps."""
+        broken, self._client, self._replaced_at = self._client, _Client(self._config), now
+        log.error("producer_replaced", reason=broken.reason)
+        broken.producer.purge()
+        broken.producer.poll(0)
+        broken.answer_those_due(float("inf"))
+        # It waits for the client's threads. What it reports from there finds everybody answered.
+        self._loop.run_in_executor(None, broken.producer.close)
+
+
+class _Client:
+    """A producer, and who waits for its reports, the longest first."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.is_broken = False
+        self.reason = ""
+        self.waiting: deque[tuple[float, asyncio.Future[Receipt]]] = deque()
+        self.producer = Producer({**config, "error_cb": self._on_error})
+
+    def answer_those_due(self, now: float) -> None:
+        waiting = self.waiting
+        while waiting and (waiting[0][1].done() or waiting[0][0] <= now):
+            _, answer = waiting.popleft()
+            if not answer.done():
+                answer.set_result(Receipt.UNKNOWN)
+
+    def _on_error(self, fault: KafkaError) -> None:
+        if fault.fatal():
+            self.is_broken, self.reason = True, fault.name()
+
+
+def _fault(error: KafkaException) -> KafkaError:
+    fault: KafkaError = error.args[0]
+    return fault
