@@ -16,11 +16,21 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 ##@ Run
-.PHONY: run-dev run-api demo
+.PHONY: run-dev run-kafka run-api run-ingest run-worker start_containers stop_containers demo
 run-dev: $(READY) ## Run all on this machine: API, embedded PostgreSQL, simulated provider
 	@exec $(APP) dev
+run-kafka: $(READY) ## Run both services, Kafka and all; by Docker where it is (local=1: without)
+	@exec $(BIN)/python -m infra.launcher $(if $(local),--local)
 run-api: $(READY) ## Run the API service alone, as the settings say
 	@exec $(APP) api
+run-ingest: $(READY) ## Run the Ingest service alone: webhooks into Kafka
+	@exec $(APP) ingest
+run-worker: $(READY) ## Run one more worker: webhooks out of Kafka, into the database
+	@exec $(APP) worker
+start_containers: $(READY) ## Start what the services need, in the background, and tell its addresses
+	@$(BIN)/python -m infra.launcher start $(if $(local),--local)
+stop_containers: $(READY) ## Stop it; the data stays
+	@$(BIN)/python -m infra.launcher stop
 demo: $(READY) ## Tell the life of one order and one dispute to the running service
 	@$(APP) demo
 
@@ -78,7 +88,7 @@ lock: $(READY) ## Resolve the dependencies of pyproject.toml again; upgrade=1 ta
 	$(COMPILE) $(if $(upgrade),--upgrade) --group dev --output-file requirements/dev.txt
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	      /^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	      /^[a-z_-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # pip brings uv by the hash in the lock; uv brings the rest. The package itself is installed last and
 # editable, by the build backend that is locked too: nothing comes in unlocked.

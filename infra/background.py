@@ -37,6 +37,7 @@ class Keeper:
         data_dir.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(_file(data_dir), os.O_RDWR | os.O_CREAT, 0o600)
         self._lock()
+        os.ftruncate(self._fd, 0)  # what the last keeper told
         self._tell({})
 
     def announce(self, settings: Mapping[str, str]) -> None:
@@ -58,7 +59,8 @@ class Keeper:
 
     def _tell(self, settings: Mapping[str, str]) -> None:
         text = json.dumps({"pid": os.getpid(), "settings": dict(settings)}).encode()
-        os.pwrite(self._fd, text.ljust(_SIZE_BYTES), 0)  # one write: read whole or not at all
+        # One write, and each longer than the one before: it is read whole, or as the one before.
+        os.pwrite(self._fd, text, 0)
 
 
 def settings_of_running(data_dir: Path) -> Mapping[str, str] | None:
