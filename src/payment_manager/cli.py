@@ -138,6 +138,9 @@ def demo(
     url: Annotated[
         str | None, typer.Option(help="The running service; else this machine's.")
     ] = None,
+    ingest: Annotated[
+        str, typer.Option(help="In Kafka mode: the running Ingest.")
+    ] = "http://127.0.0.1:3002",
 ) -> None:
     """Tell the life of one order and one dispute to the running service."""
     from payment_manager.entrypoints.demo import DemoFailed, run_demo
@@ -147,7 +150,7 @@ def demo(
     async def run() -> None:
         base_url = url or f"http://{settings.bind_address}:{settings.port}"
         try:
-            await run_demo(base_url, now=SystemClock().now())
+            await run_demo(base_url, ingest_url=ingest, now=SystemClock().now())
         except DemoFailed as failed:
             raise CommandFailed(str(failed)) from None
 

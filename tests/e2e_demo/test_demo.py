@@ -104,7 +104,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 async def told(base_url: str, *, width: int = WIDTH_MAX, colour: bool = False) -> str:
     screen = io.StringIO()
     console = Console(file=screen, width=width, highlight=False, force_terminal=colour)
-    await run_demo(base_url, now=NOW, console=console)
+    await run_demo(base_url, ingest_url="http://127.0.0.1:9", now=NOW, console=console)
     return screen.getvalue()
 
 

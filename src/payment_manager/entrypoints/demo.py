@@ -6,6 +6,7 @@ otherwise than the story says, the demo ends with `DemoFailed`. The timelines at
 the service's event log, not from what the demo remembers.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -56,20 +57,36 @@ _MEANINGS = {
 }
 
 
+# What a webhook is answered in sync mode, by what it comes to.
+_SYNC_ANSWERS: Mapping[str, tuple[int, Json]] = {
+    "applied": (202, {"outcome": "applied"}),
+    "stale": (202, {"outcome": "stale"}),
+    "duplicate": (200, {"outcome": "duplicate"}),
+    "rejected": (422, {"code": "decision_contradicts"}),
+}
+
+# In Kafka mode it is applied some milliseconds after it was accepted.
+_LOOK_SECONDS = 0.05
+_LOOKS = 400
+
+
 class DemoFailed(Exception):
     """The service isn't there, or the story went another way; told to people as it stands."""
 
 
-async def run_demo(base_url: str, *, now: datetime, console: Console | None = None) -> None:
+async def run_demo(
+    base_url: str, *, ingest_url: str, now: datetime, console: Console | None = None
+) -> None:
     """Tell the story to the service at `base_url`. Raises `DemoFailed`.
 
-    `now` dates the provider's webhooks, which all lie shortly before it.
+    In Kafka mode the provider's part of it is told to `ingest_url`. `now` dates the provider's
+    webhooks, which all lie shortly before it.
     """
     console = console or _console()
     async with httpx.AsyncClient(
         base_url=base_url, timeout=TIMEOUT_SECONDS, trust_env=False
     ) as client:
-        story = _Story(client, console, now.replace(microsecond=0))
+        story = _Story(client, ingest_url, console, now.replace(microsecond=0))
         await story.check_ready()
         await _life_of_an_order(story)
         dispute_id = await _life_of_a_dispute(story)
@@ -86,29 +103,25 @@ async def _life_of_an_order(story: "_Story") -> None:
     story.chapter(f"The life of order {story.order_id}")
     order = f"/orders/{story.order_id}"
     created = story.order_webhook("created", minute=0)
-    await story.post(
+    await story.webhook(
         "The provider tells of a new order",
         "Answered only once it is committed. Any webhook may be the first seen of an order.",
-        "/webhooks/payments/orders", created,
-        status=202, shows={"outcome": "applied"},
+        "/webhooks/payments/orders", created, "applied",
     )  # fmt: skip
-    await story.post(
+    await story.webhook(
         "It sends the same webhook once more",
         "Providers repeat what they are not sure of. Its id is known, so nothing happens again.",
-        "/webhooks/payments/orders", created,
-        status=200, shows={"outcome": "duplicate"},
+        "/webhooks/payments/orders", created, "duplicate",
     )  # fmt: skip
-    await story.post(
+    await story.webhook(
         "The order is updated",
         "A snapshot with a later time: the order follows.",
-        "/webhooks/payments/orders", story.order_webhook("updated", minute=10),
-        status=202, shows={"outcome": "applied"},
+        "/webhooks/payments/orders", story.order_webhook("updated", minute=10), "applied",
     )  # fmt: skip
-    await story.post(
+    await story.webhook(
         "A webhook comes late",
         "Its time lies before the last one's: kept in the log, and the order does not go back.",
-        "/webhooks/payments/orders", story.order_webhook("updated", minute=5),
-        status=202, shows={"outcome": "stale"},
+        "/webhooks/payments/orders", story.order_webhook("updated", minute=5), "stale",
     )  # fmt: skip
     await story.post(
         "An operator holds the order",
@@ -142,17 +155,15 @@ async def _life_of_an_order(story: "_Story") -> None:
         status=200, shows={"provider_tx_id": first["provider_tx_id"]},
         header=("Idempotent-Replayed", "true"),
     )  # fmt: skip
-    await story.post(
+    await story.webhook(
         "The provider reports success",
         "A final status: nothing that comes later moves the order any more.",
-        "/webhooks/payments/orders", story.order_webhook("success", minute=20),
-        status=202, shows={"outcome": "applied"},
+        "/webhooks/payments/orders", story.order_webhook("success", minute=20), "applied",
     )  # fmt: skip
-    await story.post(
+    await story.webhook(
         "And then says the opposite",
         "The first decision stays, whatever the times. Refused, but kept in the log.",
-        "/webhooks/payments/orders", story.order_webhook("failed", minute=30),
-        status=422, shows={"code": "decision_contradicts"},
+        "/webhooks/payments/orders", story.order_webhook("failed", minute=30), "rejected",
     )  # fmt: skip
     await story.get(
         "So the order stands", order,
@@ -163,11 +174,10 @@ async def _life_of_an_order(story: "_Story") -> None:
 async def _life_of_a_dispute(story: "_Story") -> str:
     """Its dispute's id."""
     story.chapter(f"The life of its dispute: a chargeback on {story.order_id}")
-    opened = await story.post(
+    opened = await story.webhook(
         "A cardholder disputes the payment",
         "The chargeback opens a dispute. Its id is derived from the order's: one dispute an order.",
-        "/webhooks/payments/chargebacks", story.chargeback_webhook("opened", minute=60),
-        status=202, shows={"outcome": "applied"},
+        "/webhooks/payments/chargebacks", story.chargeback_webhook("opened", minute=60), "applied",
     )  # fmt: skip
     dispute_id = str(opened["dispute_id"])
     dispute = f"/disputes/{dispute_id}"
@@ -187,11 +197,10 @@ async def _life_of_a_dispute(story: "_Story") -> str:
         f"{dispute}/submit", None,
         status=202, shows={"status": "submitted"},
     )  # fmt: skip
-    await story.post(
+    await story.webhook(
         "The provider decides",
         "The dispute is closed as won. A webhook that contradicts it now would be refused.",
-        "/webhooks/payments/chargebacks", story.chargeback_webhook("closed", minute=90, won=True),
-        status=202, shows={"outcome": "applied"},
+        "/webhooks/payments/chargebacks", story.chargeback_webhook("closed", minute=90, won=True), "applied",
     )  # fmt: skip
     await story.get(
         "So the dispute stands", dispute,
@@ -203,8 +212,12 @@ async def _life_of_a_dispute(story: "_Story") -> str:
 class _Story:
     """The client and the terminal; each step is one request, one answer, one check."""
 
-    def __init__(self, client: httpx.AsyncClient, console: Console, now: datetime) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, ingest_url: str, console: Console, now: datetime
+    ) -> None:
         self._client = client
+        self._ingest_url = ingest_url
+        self._is_kafka_mode = False
         self._console = console
         self._run = uuid4().hex[:8]
         # All of it lies in the past, as what a provider tells does.
@@ -218,6 +231,8 @@ class _Story:
         answer = await self._ask("GET", "/health/ready")
         if answer.status_code != HTTPStatus.OK:
             raise DemoFailed(f"The service at {self._client.base_url} is not ready: {answer.text}")
+        # In Kafka mode it consumes, and Ingest takes the webhooks.
+        self._is_kafka_mode = "order_consumer" in _object(answer).get("checks", {})
 
     def order_webhook(self, status: str, *, minute: int) -> Json:
         return {
@@ -247,6 +262,35 @@ class _Story:
     def chapter(self, title: str) -> None:
         self._console.rule(f"[bold]{title}", align="left")
         self._console.print()
+
+    async def webhook(self, heading: str, why: str, path: str, body: Json, outcome: str) -> Json:
+        """The provider sends it; it comes to `outcome`, in the answer or soon afterwards."""
+        if not self._is_kafka_mode:
+            status, shows = _SYNC_ANSWERS[outcome]
+            return await self.post(heading, why, path, body, status=status, shows=shows)
+        url = self._ingest_url + path
+        told = await self.post(heading, why, url, body, status=202, shows={"outcome": "accepted"})
+        if outcome != "duplicate":  # of which nothing is to be seen
+            await self._applied(heading, told, body["provider_event_id"], outcome)
+        return told
+
+    async def _applied(self, heading: str, told: Json, id: str, outcome: str) -> None:
+        """Kafka mode: wait until the webhook is in the log, under this outcome."""
+        of_dispute, of_order = told["dispute_id"], told["order_id"]
+        path = (
+            f"/disputes/events?dispute_ids={of_dispute}"
+            if of_dispute
+            else f"/orders/events?order_ids={of_order}"
+        )
+        for _ in range(_LOOKS):
+            for event in _object(await self._ask("GET", path)).get("items", []):
+                if event["provider_event_id"] == id:
+                    came_to = event["data"]["outcome"]
+                    if came_to != outcome:
+                        raise DemoFailed(f"'{heading}': it is {came_to!r}, not {outcome!r}")
+                    return
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise DemoFailed(f"'{heading}': it was accepted, and is not in the log")
 
     async def post(
         self,
@@ -333,8 +377,8 @@ class _Story:
             return await self._client.request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
             raise DemoFailed(
-                f"Nobody answers at {self._client.base_url} ({type(error).__name__}): "
-                "start the service with `make run-dev`, in another terminal"
+                f"Nobody answers at {self._client.base_url.join(path)} ({type(error).__name__}): "
+                "start the service with `make run-dev` or `make run-kafka`, in another terminal"
             ) from None
 
     def _line(self, text: Text) -> None:
