@@ -472,7 +472,14 @@ _OPERATIONS = (
         "getLiveness",
         "Operations",
         "Is the process alive",
-        answers={200: _answer("It is.", ref("Health"), {"live": {"status": "ok"}})},
+        answers={
+            200: _answer("It is.", ref("Health"), {"live": {"status": "ok"}}),
+            503: _answer(
+                "In Kafka mode: a consumer has not turned for a minute; a restart helps.",
+                ref("Health"),
+                {"stuck": {"status": "stuck", "checks": {"order_consumer": "stuck"}}},
+            ),
+        },
     ),
     Route(
         "get",
@@ -552,7 +559,10 @@ A payment provider's webhooks become orders and disputes, and operators work the
 """
 
 _TAGS = {
-    "Webhooks": "What the provider tells us.",
+    "Webhooks": "What the provider tells us. In sync mode this service takes it: applied and "
+    "committed, then answered. In Kafka mode Ingest serves the same two routes, with the same "
+    "problems but for conflicts and contradictions, and answers `accepted` once all in-sync "
+    "replicas have it.",
     "Orders": "Payment orders, their events, holds and captures.",
     "Disputes": "Cases about chargebacks, their events, evidence and representments.",
     "Operations": "For those who run the service, and for those who read about it.",

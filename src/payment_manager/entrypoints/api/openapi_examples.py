@@ -112,7 +112,7 @@ def page(item: Any) -> Examples:
 
 ORDER_TAKEN = _outcomes(None, "applied", "stale", "accepted")
 ORDER_DUPLICATE = _outcomes(None, "duplicate")
-CHARGEBACK_TAKEN = _outcomes(DISPUTE_ID, "applied", "stale", "parked") | _outcomes(None, "accepted")
+CHARGEBACK_TAKEN = _outcomes(DISPUTE_ID, "applied", "stale", "parked", "accepted")
 CHARGEBACK_DUPLICATE = _outcomes(DISPUTE_ID, "duplicate")
 
 ORDER: dict[str, Any] = {
