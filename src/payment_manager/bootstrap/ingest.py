@@ -13,7 +13,7 @@ from payment_manager.adapters.clock import SystemClock, UUIDv7s
 from payment_manager.adapters.kafka.connection import client_config
 from payment_manager.adapters.kafka.publisher import KafkaPublisher
 from payment_manager.adapters.kafka.readiness import KafkaReadiness
-from payment_manager.adapters.kafka.topics import ensure_topics
+from payment_manager.adapters.kafka.topics import ensure_topics, message_bytes_max
 from payment_manager.adapters.telemetry.edge_metrics import EdgeTelemetry
 from payment_manager.entrypoints.http.operations import Probes
 from payment_manager.entrypoints.ingest.app import create_app
@@ -26,9 +26,10 @@ async def ingest_service(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The Ingest service, ready to serve; what it took is flushed at the end."""
     async with AsyncExitStack() as stack:
         await ensure_topics(settings)
-        client = client_config(settings)
         publisher = KafkaPublisher(
-            client, queue_max=settings.webhook_queue_max, message_bytes_max=settings.max_body_bytes
+            client_config(settings),
+            queue_max=settings.webhook_queue_max,
+            message_bytes_max=message_bytes_max(settings),
         )
         stack.push_async_callback(publisher.close)
         telemetry = EdgeTelemetry()
@@ -44,7 +45,7 @@ async def ingest_service(settings: Settings) -> AsyncIterator[ASGIApp]:
         topics = (settings.kafka_orders_topic, settings.kafka_disputes_topic)
         yield create_app(
             intake,
-            Probes([KafkaReadiness(client, topics)]),
+            Probes([KafkaReadiness(publisher, topics)]),
             telemetry,
             body_bytes_max=settings.max_body_bytes,
             body_timeout_seconds=settings.body_timeout.total_seconds(),

@@ -7,6 +7,7 @@ bounded twice: by the client, which then drops the message, and by the timer, fo
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
@@ -84,7 +85,7 @@ class KafkaPublisher:
     @property
     def waiting(self) -> int:
         """Messages that the broker has not acknowledged yet."""
-        return len(self._client.producer)
+        return self._client.on_its_way
 
     async def publish(self, topic: str, key: bytes, value: bytes, headers: Headers) -> Receipt:
         client = self._client
@@ -102,10 +103,9 @@ class KafkaPublisher:
         except BufferError:
             return Receipt.QUEUE_FULL
         except KafkaException as error:
-            fault = _fault(error)
-            client.is_broken |= fault.fatal()
-            log.error("not_publishable", topic=topic, reason=fault.name())
+            client.refused(error.args[0])
             return Receipt.AWAY
+        client.on_its_way += 1
         client.waiting.append((self._loop.time() + _ANSWER_SECONDS, answer))
         if self._is_idle:
             self._fetch_in(_FETCH_SECONDS)
@@ -114,7 +114,18 @@ class KafkaPublisher:
     async def close(self) -> None:
         """Nobody waits any more; what is still on its way gets its time."""
         self._timer.cancel()
+        self._client.answer_those_due(math.inf)
         await asyncio.to_thread(self._client.producer.flush, _ANSWER_SECONDS)
+
+    def leaders(self, topic: str, timeout_seconds: float) -> list[int]:
+        """The broker that leads each partition of the topic, -1 where none does.
+
+        Blocks. Raises `KafkaException` where no broker answers, or the topic is not there.
+        """
+        found = self._client.producer.list_topics(topic, timeout=timeout_seconds).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return [partition.leader for partition in found.partitions.values()]
 
     def _is_away(self, client: "_Client") -> bool:
         """While the broker is away one message at a time tries, and the others are told at once.
@@ -122,7 +133,7 @@ class KafkaPublisher:
         They would only fill memory, and come behind the back of whoever was told 503.
         """
         since = self._loop.time() - self._acknowledged_at
-        return since > _AWAY_SECONDS and len(client.producer) > 0
+        return since > _AWAY_SECONDS and client.on_its_way > 0
 
     # ── What comes back ───────────────────────────────────────────────────────────────────────────
 
@@ -133,12 +144,13 @@ class KafkaPublisher:
         fault: KafkaError | None,
         _message: Message,
     ) -> None:
+        client.on_its_way -= 1
         if fault is None:
             self._acknowledged_at = self._loop.time()
             self._gave_up = False
         else:
             self._gave_up = True
-            client.is_broken |= fault.fatal()
+            client.refused(fault)
         if not answer.done():
             answer.set_result(Receipt.UNKNOWN if fault else Receipt.ACKNOWLEDGED)
 
@@ -149,19 +161,21 @@ class KafkaPublisher:
 
     def _fetch(self) -> None:
         client, now = self._client, self._loop.time()
-        client.producer.poll(0)
-        client.answer_those_due(now)
-        if client.is_broken and now - self._replaced_at > _REPLACE_SECONDS:
-            self._replace(now)
-        self._fetch_in(_FETCH_SECONDS if client.waiting else _IDLE_SECONDS)
+        try:
+            client.producer.poll(0)
+            client.answer_those_due(now)
+            if client.fatal_fault is not None and now - self._replaced_at > _REPLACE_SECONDS:
+                self._replace(client.fatal_fault, now)
+        finally:
+            self._fetch_in(_FETCH_SECONDS if self._client.on_its_way else _IDLE_SECONDS)
 
-    def _replace(self, now: float) -> None:
+    def _replace(self, fault: KafkaError, now: float) -> None:
         """A client with a fatal error takes nothing any more; only a new one helps."""
         broken, self._client, self._replaced_at = self._client, _Client(self._config), now
-        log.error("producer_replaced", reason=broken.reason)
+        log.error("producer_replaced", reason=fault.name(), text=fault.str())
         broken.producer.purge()
         broken.producer.poll(0)
-        broken.answer_those_due(float("inf"))
+        broken.answer_those_due(math.inf)
         # It waits for the client's threads. What it reports from there finds everybody answered.
         self._loop.run_in_executor(None, broken.producer.close)
 
@@ -170,10 +184,10 @@ class _Client:
     """A producer, and who waits for its reports, the longest first."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.is_broken = False
-        self.reason = ""
+        self.on_its_way = 0
         self.waiting: deque[tuple[float, asyncio.Future[Receipt]]] = deque()
-        self.producer = Producer({**config, "error_cb": self._on_error})
+        self.fatal_fault: KafkaError | None = None
+        self.producer = Producer({**config, "error_cb": self.refused})
 
     def answer_those_due(self, now: float) -> None:
         waiting = self.waiting
@@ -182,11 +196,7 @@ class _Client:
             if not answer.done():
                 answer.set_result(Receipt.UNKNOWN)
 
-    def _on_error(self, fault: KafkaError) -> None:
-        if fault.fatal():
-            self.is_broken, self.reason = True, fault.name()
-
-
-def _fault(error: KafkaException) -> KafkaError:
-    fault: KafkaError = error.args[0]
-    return fault
+    def refused(self, fault: KafkaError) -> None:
+        """Passing trouble is the client's own to get over, and in its log."""
+        if fault.fatal() and self.fatal_fault is None:
+            self.fatal_fault = fault
