@@ -12,27 +12,35 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
 from tests.e2e.wire import CHARGEBACKS, ORDERS
-from tests.webhooks import chargeback_webhook, order_webhook
+from tests.webhooks import ANN, chargeback_webhook, order_webhook
 
 Sent = tuple[str, str, str]
 """Which webhook: its path, its order, its provider_event_id."""
 
-_RETRY_SECONDS = 0.02
+USERS = 40
 
 
 @dataclass(slots=True)
 class Load:
-    """`acknowledged`: each webhook's status, as it was first answered."""
+    """`acknowledged`: each webhook's status, as it was first answered; of one order, in the order
+    in which they were sent. `per_second`: a steady rate, else as fast as it goes.
+    `knows_again`: who takes a webhook tells whether it was taken before, which Ingest can't.
+    """
 
     port: int
     connections: int = 12
+    per_second: float | None = None
+    knows_again: bool = True
+    retry_seconds: float = 0.02
     acknowledged: dict[Sent, int] = field(default_factory=dict)
     answers: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    slowest_seconds: float = 0.0
     _orders: Iterator[int] = field(default_factory=count)
     _over: bool = False
     _progress: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,14 +72,17 @@ class Load:
 
     def _history(self, dice: random.Random) -> list[tuple[str, bytes]]:
         """One order's life, as badly ordered as webhooks come."""
-        order_id = f"load-{next(self._orders)}"
+        number = next(self._orders)
+        order_id = f"load-{number}"
+        order = partial(order_webhook, order_id, user_id=user(number))
+        chargeback = partial(chargeback_webhook, order_id, user_id=user(number))
         history = [
-            (ORDERS, order_webhook(order_id)),
-            (ORDERS, order_webhook(order_id, "updated", 1)),
-            (ORDERS, order_webhook(order_id, dice.choice(["success", "failed"]), 2)),
-            (ORDERS, order_webhook(order_id, "success", 3)),
-            (CHARGEBACKS, chargeback_webhook(order_id, "opened", 4)),
-            (CHARGEBACKS, chargeback_webhook(order_id, "closed", 5, "won")),
+            (ORDERS, order()),
+            (ORDERS, order("updated", 1)),
+            (ORDERS, order(dice.choice(["success", "failed"]), 2)),
+            (ORDERS, order("success", 3)),
+            (CHARGEBACKS, chargeback("opened", 4)),
+            (CHARGEBACKS, chargeback("closed", 5, "won")),
         ]
         dice.shuffle(history)
         return history
@@ -79,23 +90,35 @@ class Load:
     async def _deliver(self, connection: "Connection", path: str, body: bytes) -> None:
         read = json.loads(body)
         sent = (path, read["order_id"], read["provider_event_id"])
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         while True:
+            asked = loop.time()
             try:
                 status, answer = await connection.post(path, body)
             except (OSError, EOFError, asyncio.IncompleteReadError):
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(self.retry_seconds)
                 continue
+            self.slowest_seconds = max(self.slowest_seconds, loop.time() - asked)
             self.answers[status] += 1
             if status == 503:
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(self.retry_seconds)
                 continue
             break
         if status not in (200, 202, 422):
             self.wrong.append(f"{status} {answer}")
-        elif sent in self.acknowledged and status == 202:
+        elif self.knows_again and sent in self.acknowledged and status == 202:
             self.wrong.append(f"{sent} was acknowledged before, and is new now: {answer}")
         self.acknowledged.setdefault(sent, status)
         self._progress.set()
+        if self.per_second is not None:
+            turn = began + self.connections / self.per_second
+            await asyncio.sleep(max(0.0, turn - loop.time()))
+
+
+def user(number: int) -> str:
+    """One of so many whose orders these are, so that Kafka mode has many keys."""
+    return f"{ANN[:-2]}{number % USERS:02}"
 
 
 class Connection:

@@ -32,7 +32,7 @@ async def test_kill_9_of_the_service_under_load_loses_nothing_that_was_acknowled
         service.kill()
         service.start()
 
-    load = await under_load(service, kill_and_restart, times=KILLS, between=(50, 500))
+    load = await under_load(Load(service.port), kill_and_restart, times=KILLS, between=(50, 500))
     assert_nothing_lost(service, load)
     assert service.stop() == 0
 
@@ -53,7 +53,7 @@ async def test_kill_9_of_postgresql_under_load_loses_nothing_that_was_acknowledg
                 os.kill(pid, signal.SIGKILL)
         eventually(lambda: sum(e["event"] == "postgres_restarted" for e in service.log) == turns)
 
-    load = await under_load(service, kill, times=KILLS, between=(50, 300))
+    load = await under_load(Load(service.port), kill, times=KILLS, between=(50, 300))
     assert_nothing_lost(service, load)
     assert service.stop() == 0
 

@@ -16,6 +16,7 @@ import pytest
 from payment_manager.adapters.postgres.server_processes import running_on
 from tests.e2e.chaos import assert_nothing_lost, under_load
 from tests.e2e.conftest import StartService
+from tests.e2e.load import Load
 from tests.e2e.service import Service, eventually
 from tests.e2e.wire import ORDERS, send
 from tests.webhooks import order_webhook
@@ -56,7 +57,7 @@ async def test_sigterm_under_load_loses_nothing_that_was_acknowledged(
         assert running_on(service.cluster) == []
         service.start()
 
-    load = await under_load(service, stop_and_start, times=3, between=(200, 600))
+    load = await under_load(Load(service.port), stop_and_start, times=3, between=(200, 600))
     assert_nothing_lost(service, load)
     assert service.stop() == 0
 
