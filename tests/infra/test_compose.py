@@ -1,0 +1,190 @@
+"""compose.yaml and the Dockerfile, as far as they can be checked where no Docker is.
+
+How to think about it: they repeat what the code knows (settings, paths, versions, ports, options),
+and each repetition is a test here. That they run, only Docker can tell.
+"""
+
+import http.server
+import json
+import re
+import subprocess
+import sys
+import threading
+from fnmatch import fnmatch
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from infra import docker, wiremock_server
+from infra.kafka_server import POM as KAFKA_POM
+from infra.launcher import LocalSettings
+from payment_manager.settings import ApiSettings, IngestSettings, Settings, WorkerSettings, load
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {"api": ApiSettings, "ingest": IngestSettings, "worker": WorkerSettings}
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+
+# What compose.yaml asks of the environment, and what it takes where nothing is said.
+ASKED = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (ROOT / "compose.yaml").read_text()))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_has_a_health_check_and_comes_back_after_a_crash(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_image_is_pinned_to_a_version(name: str) -> None:
+    assert re.fullmatch(r"[a-z/-]+:\d+(\.\d+)+", SERVICES[name]["image"])
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_published_on_loopback_only(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_whoever_is_waited_for_exists_and_is_waited_for_until_healthy(name: str) -> None:
+    for other, how in SERVICES[name].get("depends_on", {}).items():
+        assert other in SERVICES
+        assert how == {"condition": "service_healthy"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_is_mounted_is_there(name: str) -> None:
+    for mount in SERVICES[name].get("volumes", []):
+        source = mount.split(":")[0]
+        assert (ROOT / source).is_dir() if source.startswith("./") else source in COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_get_only_settings_that_they_know_and_take(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = {**image_environment(), **SERVICES[name]["environment"]}
+    ours = {key: value for key, value in given.items() if key not in ("PATH", *PYTHONS)}
+    assert set(ours) <= {field.upper() for field in Settings.model_fields}
+    for key, value in ours.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.chdir(tmp_path)  # no `.env`
+    assert load(OURS[name]).port == 3000
+    assert SERVICES[name]["command"] == [name]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_can_change_nothing_but_temporary_files(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert re.search(r"^USER (\d+):\1$", DOCKERFILE, re.MULTILINE)
+
+
+def test_ingest_can_reach_neither_the_database_nor_the_provider() -> None:
+    assert set(SERVICES["ingest"]["environment"]) == {"KAFKA_BROKERS"}
+    assert set(SERVICES["ingest"]["depends_on"]) == {"kafka"}
+
+
+def test_infrastructure_is_all_that_is_not_built_here() -> None:
+    assert set(docker.INFRASTRUCTURE) == {
+        name for name, service in SERVICES.items() if "build" not in service
+    }
+
+
+def test_the_ports_that_the_environment_may_move_are_the_launchers() -> None:
+    defaults = {name.upper(): field.default for name, field in LocalSettings.model_fields.items()}
+    assert ASKED == {name: str(defaults[name]) for name in ASKED}
+    told = docker.addresses(
+        *(int(ASKED[f"{of}_PORT"]) for of in ("POSTGRES", "KAFKA", "SIMULATOR"))
+    )
+    postgres = SERVICES["postgres"]["environment"]
+    assert told == {
+        "PG_URL": f"postgresql://{postgres['POSTGRES_USER']}:{postgres['POSTGRES_PASSWORD']}"
+        f"@127.0.0.1:5432/{postgres['POSTGRES_DB']}",
+        "KAFKA_BROKERS": "127.0.0.1:9092",
+        "SILVERGATE_BASE_URL": "http://127.0.0.1:3001",
+    }
+
+
+def test_kafka_and_wiremock_are_those_of_the_tests() -> None:
+    for service, pom in (("kafka", KAFKA_POM), ("silvergate", wiremock_server.POM)):
+        version = re.search(r"<version>(.+?)</version>", pom.read_text())
+        assert version is not None
+        assert SERVICES[service]["image"].endswith(f":{version[1]}")
+    here, there = wiremock_server._OPTIONS, SERVICES["silvergate"]["command"]
+    assert here == ("--bind-address", "127.0.0.1", *there)
+
+
+def test_what_the_image_is_made_of_exists_and_is_sent_to_the_builder() -> None:
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] != "#"]
+    assert rules[0] == "*"
+    let_in = [rule[1:] for rule in rules if rule.startswith("!")]
+    assert all((ROOT / path).exists() for path in let_in)
+    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+        for path in copied.split():
+            assert any(fnmatch(rule, f"{path}*") for rule in let_in), path
+
+
+def test_the_build_backend_is_locked_with_all_that_it_needs() -> None:
+    named = re.search(r"\^\(([^)]+)\)==/", DOCKERFILE)
+    assert named is not None
+    assert set(named[1].split("|")) == needed_by("hatchling")
+    locked = (ROOT / "requirements" / "dev.txt").read_text()
+    for name in named[1].split("|"):
+        assert re.search(rf"^{name}==\S+ \\$", locked, re.MULTILINE)
+
+
+def test_the_image_stands_on_the_python_that_the_tests_run_on() -> None:
+    pinned = re.search(r"^ARG PYTHON=python:(\d+)\.(\d+)\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
+    assert pinned is not None
+    assert (int(pinned[1]), int(pinned[2])) >= (3, 11)
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${PYTHON}"] * 2
+
+
+@pytest.mark.parametrize(("answer", "exit_code"), [(200, 0), (503, 1), (None, 1)])
+def test_the_health_check_tells_ready_from_not_ready(answer: int | None, exit_code: int) -> None:
+    in_image = re.search(r"HEALTHCHECK .*?CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)
+    assert in_image is not None
+    command = json.loads(in_image[1])
+    assert ["CMD", *command] == SERVICES["api"]["healthcheck"]["test"]
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answer or 0)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_port
+        if answer is None:
+            server.shutdown()
+            server.server_close()
+        code = command[-1].replace("3000", str(port))
+        ran = subprocess.run([sys.executable, *command[1:-1], code], stderr=subprocess.DEVNULL)
+        server.shutdown()
+    assert ran.returncode == exit_code
+
+
+# Python's own, not settings.
+PYTHONS = {"PYTHONDONTWRITEBYTECODE"}
+
+
+def image_environment() -> dict[str, str]:
+    last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
+    said = re.search(r"^ENV (.+)$", last_stage, re.MULTILINE)
+    assert said is not None
+    return dict(pair.split("=", 1) for pair in said[1].split())
+
+
+def needed_by(package: str) -> set[str]:
+    """Its name and those of all that it needs, on this Python."""
+    needed = [line for line in requires(package) or [] if ";" not in line]
+    names = [re.split(r"[^A-Za-z0-9._-]", line)[0].lower().replace("_", "-") for line in needed]
+    return {package}.union(*(needed_by(name) for name in names))
