@@ -26,7 +26,11 @@ from payment_manager.settings import ApiSettings, IngestSettings, Settings, Work
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {"api": ApiSettings, "ingest": IngestSettings, "worker": WorkerSettings}
+OURS: dict[str, type[Settings]] = {
+    "api": ApiSettings,
+    "ingest": IngestSettings,
+    "worker": WorkerSettings,
+}
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 
 # What compose.yaml asks of the environment, and what it takes where nothing is said.
@@ -98,9 +102,9 @@ def test_infrastructure_is_all_that_is_not_built_here() -> None:
 
 def test_the_ports_that_the_environment_may_move_are_the_launchers() -> None:
     defaults = {name.upper(): field.default for name, field in LocalSettings.model_fields.items()}
-    assert ASKED == {name: str(defaults[name]) for name in ASKED}
+    assert all(str(defaults[name]) == default for name, default in ASKED.items())
     told = docker.addresses(
-        *(int(ASKED[f"{of}_PORT"]) for of in ("POSTGRES", "KAFKA", "SIMULATOR"))
+        int(ASKED["POSTGRES_PORT"]), int(ASKED["KAFKA_PORT"]), int(ASKED["SIMULATOR_PORT"])
     )
     postgres = SERVICES["postgres"]["environment"]
     assert told == {
