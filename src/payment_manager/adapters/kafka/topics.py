@@ -72,8 +72,11 @@ class _Wanted:
     partitions: int
     replication: int
     min_insync_replicas: int
-    message_bytes: int
     retention_ms: int
+    message_bytes_needed: int
+    """For what Ingest puts there."""
+    message_bytes: int
+    """For what anybody can put there: a dead letter is a message and some headers more."""
 
     def as_new(self) -> NewTopic:
         return NewTopic(
@@ -90,8 +93,8 @@ class _Wanted:
 
 
 def message_bytes_max(settings: TopicSettings) -> int:
-    """The largest message in the topics of webhooks."""
-    return max(_KAFKA_MESSAGE_BYTES, settings.max_body_bytes + _ENVELOPE_BYTES)
+    """The largest message that Ingest makes of a body."""
+    return settings.max_body_bytes + _ENVELOPE_BYTES
 
 
 async def ensure_topics(settings: TopicSettings) -> None:
@@ -109,20 +112,21 @@ async def ensure_topics(settings: TopicSettings) -> None:
 
 
 def _wanted(settings: TopicSettings) -> list[_Wanted]:
-    size = message_bytes_max(settings)
+    needed = message_bytes_max(settings)
     return [
         _Wanted(
             name + suffix,
             settings.kafka_partitions,
             settings.kafka_replication,
             settings.kafka_min_insync_replicas,
-            bytes_max,
             retention_ms,
+            needed + more_bytes,
+            max(_KAFKA_MESSAGE_BYTES, needed) + more_bytes,
         )
         for name in (settings.kafka_orders_topic, settings.kafka_disputes_topic)
-        for suffix, bytes_max, retention_ms in (
-            ("", size, _TOPIC_RETENTION_MS),
-            (DEAD_LETTER_SUFFIX, size + _DEAD_LETTER_BYTES, _FOR_EVER),
+        for suffix, retention_ms, more_bytes in (
+            ("", _TOPIC_RETENTION_MS, 0),
+            (DEAD_LETTER_SUFFIX, _FOR_EVER, _DEAD_LETTER_BYTES),
         )
     ]
 
@@ -232,11 +236,14 @@ def _faults(wanted: _Wanted, topic: TopicMetadata, config: Mapping[str, str]) ->
             f"{name}: cleanup.policy={config['cleanup.policy']}: of webhooks with the same key it"
             " would keep the last one only"
         )
-    if int(config["max.message.bytes"]) < wanted.message_bytes:
+    size = int(config["max.message.bytes"])
+    if size < wanted.message_bytes_needed:
         yield (
-            f"{name}: max.message.bytes={config['max.message.bytes']}, less than"
-            f" {wanted.message_bytes}, which MAX_BODY_BYTES may come to"
+            f"{name}: max.message.bytes={size}, less than {wanted.message_bytes_needed}, which"
+            " MAX_BODY_BYTES may come to"
         )
+    elif size < wanted.message_bytes:
+        log.warning("some_may_not_fit", topic=name, bytes=size, wanted=wanted.message_bytes)
     if len(partitions) < wanted.partitions:
         log.warning(
             "fewer_partitions", topic=name, partitions=len(partitions), wanted=wanted.partitions
