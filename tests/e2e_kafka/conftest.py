@@ -1,0 +1,55 @@
+"""Kafka mode as a whole: real services, a real broker, and logs that stay clean."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from infra.kafka_server import KafkaServer, why_not
+from tests.e2e_kafka.deployment import Deployment
+from tests.e2e_kafka.topics import Topics
+from tests.kafka import warm_up
+
+Deploy = Callable[..., Deployment]
+
+_numbers = count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture
+def deploy(kafka_server: KafkaServer, topic_prefix: str, tmp_path: Path) -> Iterator[Deploy]:
+    """Makes deployments on the broker that all tests share, not started yet; gone at the end."""
+    made: list[Deployment] = []
+
+    def make(**how: object) -> Deployment:
+        topics = Topics(kafka_server.brokers, f"{topic_prefix}-{len(made)}")
+        made.append(Deployment(tmp_path / f"deployment-{len(made)}", topics, **how))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for deployment in made:
+        deployment.clean_up()
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
+    """A broker that this test may kill."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(f"no Kafka on this machine: {reason}")
+    with KafkaServer(tmp_path / "kafka") as server:
+        warm_up(server.brokers)
+        yield server
+
+
+@pytest.fixture
+def order_id() -> str:
+    """An order that nobody else knows."""
+    return f"ord-{next(_numbers)}"
