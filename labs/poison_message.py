@@ -1,0 +1,250 @@
+"""A poison message: one that can never be applied, and what it does to the others around it.
+
+How to think about it: a partition is a queue, and nobody behind passes. To try again for ever stops
+the queue, to skip loses the message, to put the batch aside takes innocent ones along. Only the one
+to blame may go, to a place that keeps it with its reason, and the queue moves when it is there.
+
+    make lab-poison-message
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from uuid import UUID
+
+import psycopg
+import uvloop
+from confluent_kafka import Consumer, Message, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from psycopg_pool import AsyncConnectionPool
+
+from labs.ground import database, show
+from labs.kafka_ground import (
+    APPLIED,
+    APPLY,
+    applied,
+    broker,
+    consuming,
+    histories,
+    history,
+    in_log,
+    in_topic,
+    make_topic,
+    member,
+    mixed,
+    our_consumer,
+    pending,
+    place_of,
+    quiet,
+    sender,
+    straight,
+    until,
+    what_is_told,
+)
+from payment_manager.adapters.clock import SystemClock, UUIDv7s
+from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.transactions import PostgresDatabase
+from payment_manager.contracts.envelope import DEAD_LETTER_SUFFIX, DeadLetterHeader, Kind, encode
+
+ORDERS = 100
+WEBHOOKS = 6
+USERS = 30
+NO_ID = history("lab-1", str(UUID(int=1)), 1)[0].body.replace(b"provider_event_id", b"id")
+POISON = (
+    b"not JSON",
+    b'{"order_id": "lab-1", "status": "created"}',  # JSON, and no envelope
+    encode(UUIDv7s().next(), "ann", Kind.ORDER, NO_ID, SystemClock().now()),
+)
+BATCH_MAX = 50
+QUIET_SECONDS = 2.0
+"""Nothing was applied for so long: this is how it stays."""
+
+TOPIC = "lab"
+DEAD_LETTERS = TOPIC + DEAD_LETTER_SUFFIX
+TOO_SMALL = {"max.message.bytes": "1"}
+"""A topic that refuses whatever comes; misconfigured ones are less obvious about it."""
+
+
+class Naive:
+    """What a consumer without the pattern has at hand."""
+
+    def __init__(
+        self, way: str, connection: psycopg.Connection, consumer: Consumer, producer: Producer
+    ) -> None:
+        self.way = way
+        self.connection = connection
+        self.consumer = consumer
+        self.producer = producer
+        self.dead_letters = f"{way.replace(' ', '-').replace(',', '')}{DEAD_LETTER_SUFFIX}"
+        self._applied_at = time.monotonic() + 10  # to join
+
+    def batches(self, limit: int) -> Iterator[list[Message]]:
+        while time.monotonic() - self._applied_at < QUIET_SECONDS:
+            if found := self.consumer.consume(limit, 0.2):
+                yield found
+
+    def apply(self, message: Message) -> None:
+        """Raises for poison."""
+        self.connection.execute(APPLY, (self.way, *what_is_told(message.value())))
+        self._applied_at = time.monotonic()
+
+
+def retry_for_ever(naive: Naive) -> None:
+    for (message,) in naive.batches(1):
+        try:
+            naive.apply(message)
+        except Exception:
+            naive.consumer.seek(
+                place_of(message)
+            )  # only this partition waits, which is kind already
+        else:
+            naive.consumer.commit(message=message)
+
+
+def log_and_commit(naive: Naive) -> None:
+    for (message,) in naive.batches(1):
+        with suppress(Exception):  # a line in a log that nobody reads
+            naive.apply(message)
+        naive.consumer.commit(message=message)
+
+
+def drop_the_error(naive: Naive) -> None:
+    """It has dead letters; that their topic refuses them, it doesn't ask."""
+    for (message,) in naive.batches(1):
+        try:
+            naive.apply(message)
+        except Exception:
+            naive.producer.produce(naive.dead_letters, message.value(), message.key())
+        naive.consumer.commit(message=message)
+
+
+def put_the_batch_aside(naive: Naive) -> None:
+    for batch in naive.batches(BATCH_MAX):
+        try:
+            with naive.connection.transaction():
+                for message in batch:
+                    naive.apply(message)
+        except Exception:
+            for message in batch:
+                naive.producer.produce(naive.dead_letters, message.value(), message.key())
+            naive.producer.flush()
+        naive.consumer.commit(asynchronous=False)
+
+
+WAYS: tuple[tuple[str, Callable[[Naive], None]], ...] = (
+    ("try again for ever", retry_for_ever),
+    ("log it and commit", log_and_commit),
+    ("dead letters, the error dropped", drop_the_error),
+    ("the whole batch aside", put_the_batch_aside),
+)
+
+
+async def run() -> None:
+    with broker() as server:
+        brokers = server.brokers
+        async with database() as pool:
+            await NativePartitions(pool).maintain(SystemClock().now())
+            async with pool.connection() as connection:
+                await connection.execute(APPLIED)
+            make_topic(brokers, TOPIC)
+            _tell(brokers)
+            rows = [await _tried(brokers, pool, *way) for way in WAYS]
+            rows += await _ours(brokers, pool)
+        reasons = _reasons(brokers)
+    show(
+        f"{ORDERS * WEBHOOKS} webhooks of {ORDERS} orders, {len(POISON)} poison messages",
+        ("", "applied", "lost", "stuck", "dead letters", "orders with a hole"),
+        rows,
+    )
+    show("Our dead letters", ("error class, message", "count"), list(reasons.items()))
+
+
+def _tell(brokers: str) -> None:
+    """Poison comes under a user's key, so that users have it in front of their own."""
+    chance = random.Random(4)
+    webhooks = mixed(
+        histories("poison", orders=ORDERS, webhooks=WEBHOOKS, users=USERS, chance=chance), chance
+    )
+    messages = [(webhook.user_id, webhook.value) for webhook in webhooks]
+    for at, value in enumerate(POISON, start=1):
+        place = len(webhooks) * at // (len(POISON) + 1)
+        messages.insert(place, (webhooks[place].user_id, value))
+    with sender(brokers) as producer:
+        for key, value in messages:
+            producer.produce(TOPIC, value, key)
+
+
+async def _tried(
+    brokers: str, pool: AsyncConnectionPool, way: str, consume: Callable[[Naive], None]
+) -> tuple[object, ...]:
+    def until_quiet() -> str:
+        with (
+            straight(pool) as connection,
+            member(brokers, TOPIC, way, enable_auto_commit="false") as consumer,
+            sender(brokers) as producer,
+        ):
+            naive = Naive(way, connection, consumer, producer)
+            make_topic(brokers, naive.dead_letters, TOO_SMALL if consume is drop_the_error else {})
+            consume(naive)
+        return naive.dead_letters
+
+    dead_letters = await asyncio.to_thread(until_quiet)
+    orders = await applied(pool, way)
+    return way, *_figures(orders, pending(brokers, TOPIC, way), in_topic(brokers, dead_letters))
+
+
+async def _ours(brokers: str, pool: AsyncConnectionPool) -> list[tuple[object, ...]]:
+    """Twice looked at: while the dead letters' topic refuses, and after it was repaired."""
+    make_topic(brokers, DEAD_LETTERS, TOO_SMALL)
+    rows: list[tuple[object, ...]] = []
+
+    async def look(name: str) -> None:
+        orders, dead = await in_log(pool, "poison"), in_topic(brokers, DEAD_LETTERS)
+        rows.append((name, *_figures(orders, pending(brokers, TOPIC, "ours"), dead)))
+
+    async with (
+        our_consumer(brokers, TOPIC, "ours", PostgresDatabase(pool), BATCH_MAX) as consume,
+        consuming(consume),
+    ):
+        await until(lambda: consume.waits_for is not None)
+        await asyncio.sleep(QUIET_SECONDS)
+        await look("ours, its dead letters refused")
+        _repair(brokers)
+        await until(lambda: pending(brokers, TOPIC, "ours") == 0)
+        await look("ours, after the repair")
+    return rows
+
+
+def _figures(orders: dict[str, list[int]], pending: int, dead: int) -> tuple[int, ...]:
+    done = sum(map(len, orders.values()))
+    left = ORDERS * WEBHOOKS + len(POISON) - done - dead
+    # Of what is not committed some may be applied; it comes again, and is known.
+    stuck = min(left, pending)
+    holes = sum(webhooks != list(range(1, len(webhooks) + 1)) for webhooks in orders.values())
+    return done, left - stuck, stuck, dead, holes
+
+
+def _repair(brokers: str) -> None:
+    entry = ConfigEntry("max.message.bytes", "1048588", incremental_operation=AlterConfigOpType.SET)
+    topic = ConfigResource(ConfigResource.Type.TOPIC, DEAD_LETTERS, incremental_configs=[entry])
+    admin = AdminClient(quiet(brokers))
+    for done in admin.incremental_alter_configs([topic]).values():
+        done.result(30)
+
+
+def _reasons(brokers: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    with member(brokers, DEAD_LETTERS, "reader") as consumer:
+        for letter in consumer.consume(len(POISON), 10):
+            said = dict(letter.headers() or ())
+            reason = (said[DeadLetterHeader.ERROR_CLASS], said[DeadLetterHeader.ERROR_MESSAGE])
+            found[": ".join(each.decode() for each in reason if isinstance(each, bytes))] += 1
+    return found
+
+
+if __name__ == "__main__":
+    uvloop.run(run())
