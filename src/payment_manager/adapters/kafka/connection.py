@@ -9,6 +9,7 @@ line of its own, so lines of one kind are told once a minute, with how many were
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import structlog
@@ -51,12 +52,13 @@ class ClientLog:
     They are warnings, however loud the client is: it goes on by itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._told_at: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 
     def log(self, _level: int, _form: str, kind: str, _client: str, text: str) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._told_at.get(kind, -_SAME_LINE_SECONDS) < _SAME_LINE_SECONDS:
             self._left_out[kind] = self._left_out.get(kind, 0) + 1
             return

@@ -31,8 +31,9 @@ _CLIENT_SECONDS = 0.7
 _ANSWER_SECONDS = 1.75
 """After that whoever waits is told `UNKNOWN`, whatever the client still does."""
 
-_AWAY_SECONDS = 1.0
-"""Without an acknowledgement, though something was given up, the broker counts as away."""
+_AWAY_SECONDS = 0.5
+"""Without an acknowledgement, though something was given up, the broker counts as away. Less than
+it takes to give up: of a broker that went away, the first message that is given up tells."""
 
 _REPLACE_SECONDS = 1.0
 """A client that breaks at once again isn't replaced more often."""
@@ -162,7 +163,7 @@ class KafkaPublisher:
     def _fetch(self) -> None:
         client, now = self._client, self._loop.time()
         try:
-            client.producer.poll(0)
+            client.fetch()
             client.answer_those_due(now)
             if client.fatal_fault is not None and now - self._replaced_at > _REPLACE_SECONDS:
                 self._replace(client.fatal_fault, now)
@@ -174,7 +175,7 @@ class KafkaPublisher:
         broken, self._client, self._replaced_at = self._client, _Client(self._config), now
         log.error("producer_replaced", reason=fault.name(), text=fault.str())
         broken.producer.purge()
-        broken.producer.poll(0)
+        broken.fetch()
         broken.answer_those_due(math.inf)
         # It waits for the client's threads. What it reports from there finds everybody answered.
         self._loop.run_in_executor(None, broken.producer.close)
@@ -187,7 +188,14 @@ class _Client:
         self.on_its_way = 0
         self.waiting: deque[tuple[float, asyncio.Future[Receipt]]] = deque()
         self.fatal_fault: KafkaError | None = None
-        self.producer = Producer({**config, "error_cb": self.refused})
+        self.producer = Producer(dict(config))
+
+    def fetch(self) -> None:
+        """Calls back for all that was reported. What the client raises here is fatal."""
+        try:
+            self.producer.poll(0)
+        except KafkaException as error:
+            self.refused(error.args[0])
 
     def answer_those_due(self, now: float) -> None:
         waiting = self.waiting

@@ -1,0 +1,257 @@
+"""Publishing: acknowledged means in the topic, and everything else is told in under two seconds.
+
+How to think about it: what a broker can do to a publisher is done to a real one: it is paused,
+killed, started again, and it refuses. The same publisher object goes through all of it.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Producer
+from structlog.testing import capture_logs
+
+from infra.kafka_server import KafkaServer, why_not
+from payment_manager.adapters.kafka.connection import ClientLog, client_config
+from payment_manager.adapters.kafka.publisher import KafkaPublisher
+from payment_manager.contracts.publishing import Receipt
+from tests.topics import make_topic, messages_in
+
+ACKNOWLEDGED, QUEUE_FULL, AWAY, UNKNOWN = Receipt
+
+TOLD_SECONDS_MAX = 2.0
+
+QUEUE_MAX = 50
+
+
+@dataclass(frozen=True)
+class Broker:
+    """What `client_config` reads of the settings."""
+
+    kafka_brokers: str | None
+
+
+@asynccontextmanager
+async def publisher_to(server: KafkaServer, **settings: Any) -> AsyncIterator[KafkaPublisher]:
+    publisher = KafkaPublisher(
+        client_config(Broker(server.brokers)),
+        queue_max=QUEUE_MAX,
+        message_bytes_max=300_000,
+        settings={name.replace("_", "."): value for name, value in settings.items()},
+    )
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
+
+
+@pytest.fixture(scope="module")
+def server(kafka_server: KafkaServer) -> KafkaServer:
+    """The shared broker, which gives out its first producer id only some moments after it is up."""
+    producer = Producer({"bootstrap.servers": kafka_server.brokers, "enable.idempotence": True})
+    producer.produce(make_topic(kafka_server.brokers, f"first-{uuid4()}"), b"")
+    assert producer.flush(30) == 0
+    return kafka_server
+
+
+@pytest.fixture
+def topic(server: KafkaServer, topic_prefix: str) -> str:
+    return make_topic(server.brokers, topic_prefix)
+
+
+@pytest.fixture(scope="module")
+def frail_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker that tests may pause and kill."""
+    if (reason := why_not()) is not None:
+        pytest.skip(f"no Kafka on this machine: {reason}")
+    with KafkaServer(tmp_path_factory.mktemp("frail-kafka")) as server:
+        yield server
+
+
+@pytest.fixture
+def frail(frail_server: KafkaServer) -> Iterator[KafkaServer]:
+    """As the test before left it, it is up again."""
+    yield frail_server
+    frail_server.resume()
+    frail_server.start()
+
+
+async def timed(publisher: KafkaPublisher, topic: str, value: bytes) -> Receipt:
+    began = time.monotonic()
+    receipt = await publisher.publish(topic, b"key", value, [])
+    assert time.monotonic() - began < TOLD_SECONDS_MAX
+    return receipt
+
+
+async def until_acknowledged(publisher: KafkaPublisher, topic: str, value: bytes) -> None:
+    """Each try is told in time; the last one is acknowledged."""
+    deadline = time.monotonic() + 30
+    while await timed(publisher, topic, value) is not ACKNOWLEDGED:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_what_is_acknowledged_is_in_the_topic_as_it_was_given(
+    server: KafkaServer, topic: str
+) -> None:
+    value, headers = bytes(range(256)), [("X-Correlation-ID", b"c-1")]
+    async with publisher_to(server) as publisher:
+        assert await publisher.publish(topic, b"user-1", value, list(headers)) is ACKNOWLEDGED
+        [message] = messages_in(server.brokers, topic)
+    assert (message.key(), message.value(), message.headers()) == (b"user-1", value, headers)
+
+
+async def test_one_key_stays_in_order_in_one_partition(server: KafkaServer, topic: str) -> None:
+    async with publisher_to(server, queue_buffering_max_messages=5000) as publisher:
+        values = [b"%d" % number for number in range(2000)]
+        receipts = await asyncio.gather(
+            *(publisher.publish(topic, b"key-%d" % (len(value) % 3), value, []) for value in values)
+        )
+        assert set(receipts) == {ACKNOWLEDGED}
+        assert publisher.waiting == 0
+    by_key: dict[bytes | None, list[int]] = {}
+    partitions: dict[bytes | None, set[int | None]] = {}
+    for message in messages_in(server.brokers, topic):
+        by_key.setdefault(message.key(), []).append(int(message.value() or b""))
+        partitions.setdefault(message.key(), set()).add(message.partition())
+    assert sum(map(len, by_key.values())) == 2000
+    assert all(numbers == sorted(numbers) for numbers in by_key.values())
+    assert all(len(of_key) == 1 for of_key in partitions.values())
+
+
+async def test_keys_go_where_a_java_client_would_put_them(
+    server: KafkaServer, topic_prefix: str
+) -> None:
+    topic = make_topic(server.brokers, topic_prefix, partitions=6)
+    async with publisher_to(server) as publisher:
+        await publisher.publish(topic, b"21", b"", [])
+        await publisher.publish(topic, b"foobar", b"", [])
+    found = {message.key(): message.partition() for message in messages_in(server.brokers, topic)}
+    # Murmur2 of these bytes, from the vectors of Apache Kafka's own UtilsTest, without the sign.
+    assert found == {
+        b"21": (-973932308 & 0x7FFFFFFF) % 6,
+        b"foobar": (-790332482 & 0x7FFFFFFF) % 6,
+    }
+
+
+async def test_a_paused_broker_is_told_in_time_and_used_again_when_it_is_back(
+    frail: KafkaServer, topic_prefix: str
+) -> None:
+    topic = make_topic(frail.brokers, topic_prefix)
+    async with publisher_to(frail) as publisher:
+        await until_acknowledged(publisher, topic, b"before")
+        frail.pause()
+        first = await asyncio.gather(*(timed(publisher, topic, b"lost") for _ in range(20)))
+        assert set(first) == {UNKNOWN}
+        began = time.monotonic()
+        later = await asyncio.gather(*(timed(publisher, topic, b"later") for _ in range(200)))
+        # One tries; the others are told at once, and nothing of them comes behind.
+        assert Counter(later) == {AWAY: 199, UNKNOWN: 1}
+        assert time.monotonic() - began < TOLD_SECONDS_MAX
+        frail.resume()
+        await until_acknowledged(publisher, topic, b"after")
+    values = Counter(message.value() for message in messages_in(frail.brokers, topic))
+    assert values[b"before"] == 1
+    assert values[b"after"] >= 1
+    assert values[b"lost"] <= 20
+
+
+async def test_a_killed_broker_is_told_in_time_and_found_again(
+    frail: KafkaServer, topic_prefix: str
+) -> None:
+    topic = make_topic(frail.brokers, topic_prefix)
+    async with publisher_to(frail) as publisher:
+        await until_acknowledged(publisher, topic, b"before")
+        frail.kill()
+        assert await timed(publisher, topic, b"lost") is UNKNOWN
+        assert await timed(publisher, topic, b"lost") in (UNKNOWN, AWAY)
+        await asyncio.to_thread(frail.start)
+        await until_acknowledged(publisher, topic, b"after")
+    values = [message.value() for message in messages_in(frail.brokers, topic)]
+    assert values.count(b"before") == 1
+    # What was told as lost had been given up: the broker came back later.
+    assert b"lost" not in values
+
+
+@pytest.mark.parametrize(
+    ("count", "size"),
+    [(QUEUE_MAX * 4, 10), (600, 250_000)],
+    ids=["messages", "bytes"],
+)
+async def test_no_more_waits_than_may_wait(
+    frail: KafkaServer, topic_prefix: str, count: int, size: int
+) -> None:
+    topic = make_topic(frail.brokers, topic_prefix)
+    more = {} if size == 10 else {"queue_buffering_max_messages": 5000}
+    async with publisher_to(frail, **more) as publisher:
+        await until_acknowledged(publisher, topic, b"before")
+        frail.pause()
+        value = bytes(size)
+        receipts = Counter(
+            await asyncio.gather(*(timed(publisher, topic, value) for _ in range(count)))
+        )
+        waited = receipts.pop(UNKNOWN)
+        assert waited == QUEUE_MAX if size == 10 else waited * size <= 64 * 1024 * 1024
+        assert receipts == {QUEUE_FULL: count - waited}
+        frail.resume()
+        await until_acknowledged(publisher, topic, b"after")
+
+
+async def test_a_producer_with_a_fatal_error_is_replaced(
+    server: KafkaServer, topic_prefix: str
+) -> None:
+    # With this setting, a message that the broker refuses for its size is fatal: the same state
+    # that a lost or fenced producer id leads to.
+    topic = make_topic(server.brokers, topic_prefix, max_message_bytes="1000")
+    strict = {"enable_gapless_guarantee": True, "compression_type": "none"}
+    async with publisher_to(server, **strict) as publisher:
+        await until_acknowledged(publisher, topic, b"before")
+        with capture_logs() as lines:
+            assert await timed(publisher, topic, bytes(5000)) is UNKNOWN
+            await until_acknowledged(publisher, topic, b"after")
+        assert [line["event"] for line in lines if line["log_level"] == "error"] == [
+            "producer_replaced"
+        ]
+        # As good as new: it survives the next one too.
+        assert await timed(publisher, topic, bytes(5000)) is UNKNOWN
+        await until_acknowledged(publisher, topic, b"again")
+    values = [message.value() for message in messages_in(server.brokers, topic)]
+    assert values == [b"before", b"after", b"again"]
+
+
+async def test_a_topic_that_is_gone_is_told_in_time(server: KafkaServer, topic_prefix: str) -> None:
+    async with publisher_to(server) as publisher:
+        for _ in range(2):
+            assert await timed(publisher, f"{topic_prefix}.nowhere", b"x") in (UNKNOWN, AWAY)
+
+
+async def test_closing_sends_what_is_on_its_way(server: KafkaServer, topic: str) -> None:
+    publisher = KafkaPublisher(
+        client_config(Broker(server.brokers)), queue_max=QUEUE_MAX, message_bytes_max=1000
+    )
+    asking = [
+        asyncio.create_task(publisher.publish(topic, b"key", b"%d" % number, []))
+        for number in range(10)
+    ]
+    await asyncio.sleep(0)  # handed over, and not answered yet
+    await publisher.close()
+    assert {await each for each in asking} <= {ACKNOWLEDGED, UNKNOWN}
+    assert len(messages_in(server.brokers, topic)) == 10
+
+
+def test_the_clients_lines_of_one_kind_are_told_once_a_minute() -> None:
+    now = [100.0]
+    said = ClientLog(clock=lambda: now[0])
+    with capture_logs() as lines:
+        for _ in range(7200):  # an hour's
+            said.log(40, "%s [%s] %s", "FAIL", "rdkafka#producer-1", "Connection refused")
+            now[0] += 0.5
+        said.log(40, "%s [%s] %s", "REQTMOUT", "rdkafka#producer-1", "Timed out")
+    assert Counter(line["kind"] for line in lines) == {"FAIL": 60, "REQTMOUT": 1}
+    assert lines[1]["left_out"] == 119
