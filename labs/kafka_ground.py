@@ -10,6 +10,7 @@ import json
 import random
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from psycopg_pool import AsyncConnectionPool
@@ -139,16 +140,38 @@ def broker() -> Iterator[KafkaServer]:
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         try:
             with KafkaServer(Path(folder)) as server:
-                # Makes the broker's own topic of offsets now: the first group would wait for it.
-                _committed(server.brokers, "any", "nobody")
+                _make_topic_of_offsets(server.brokers)
                 yield server
         except (KafkaServerError, JarsMissing) as error:
             sys.exit(str(error))
 
 
+def _make_topic_of_offsets(brokers: str) -> None:
+    """Now, and not when the first group waits for it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            _committed(brokers, "any", "nobody")
+            return
+        except KafkaException:  # it is being made
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 def quiet(brokers: str) -> dict[str, str | int | float | bool]:
     """For clients that a lab makes itself; what they would say of a dead broker is no news."""
     return {"bootstrap.servers": brokers, "log_level": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class _Brokers:
+    kafka_brokers: str
+
+
+def as_settings(brokers: str) -> _Brokers:
+    """For what the service itself makes."""
+    return _Brokers(brokers)
 
 
 def make_topic(brokers: str, name: str, settings: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -217,17 +240,13 @@ def in_topic(brokers: str, topic: str) -> int:
 
 def _committed(brokers: str, topic: str, group: str) -> list[TopicPartition]:
     consumer = Consumer({**quiet(brokers), "group.id": group})
-    places = consumer.committed([TopicPartition(topic, at) for at in range(PARTITIONS)], 30)
-    consumer.close()
-    return places
+    try:
+        return consumer.committed([TopicPartition(topic, at) for at in range(PARTITIONS)], 30)
+    finally:
+        consumer.close()
 
 
 # ── Our consumer, and what was applied ────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class _Brokers:
-    kafka_brokers: str
 
 
 @asynccontextmanager
@@ -236,7 +255,7 @@ async def our_consumer(
 ) -> AsyncIterator[Consume]:
     """The service's own, wired as in service. Leaves its group at the end."""
     client, clock, telemetry = (
-        client_config(_Brokers(brokers)),
+        client_config(as_settings(brokers)),
         SystemClock(),
         PrometheusTelemetry(),
     )
