@@ -26,6 +26,7 @@ from litestar.types import ASGIApp
 from payment_manager import settings as settings_module
 from payment_manager.adapters.clock import SystemClock
 from payment_manager.adapters.telemetry import logs
+from payment_manager.entrypoints.dlq.commands import dlq_commands
 from payment_manager.settings import (
     ApiSettings,
     IngestSettings,
@@ -36,6 +37,7 @@ from payment_manager.settings import (
 
 if TYPE_CHECKING:
     # A command imports what it needs itself: Ingest runs without use cases and database.
+    from payment_manager.application.dead_letters import DeadLetterTriage
     from payment_manager.application.ports import Audit
     from payment_manager.application.verify import Progress, Report
 
@@ -296,6 +298,25 @@ def print_db_size() -> None:
         rich.console.Console(width=max(console.width, 100)).print(table)
 
     _run(run)
+
+
+def _work_through_dead_letters(
+    work: "Callable[[DeadLetterTriage], Coroutine[Any, Any, None]]",
+) -> None:
+    settings = _load(WorkerSettings)
+    # What is printed is the answer, for machines too; what goes wrong ends the command.
+    logs.configure("error", settings.log_format)
+
+    async def run() -> None:
+        from payment_manager.bootstrap.dead_letters import dead_letter_triage
+
+        async with dead_letter_triage(settings) as triage:
+            await work(triage)
+
+    _run(run)
+
+
+app.add_typer(dlq_commands(_work_through_dead_letters), name="dlq")
 
 
 async def _serve_api(settings: Settings) -> None:

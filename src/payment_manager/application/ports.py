@@ -9,7 +9,7 @@ one of the two errors below; a driver's own error never comes through.
     └── WriteRefused    lasting: the database will never take this write
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -366,6 +366,118 @@ class DeadLetters(Protocol):
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """Durable, all of them, when it returns. Raises `Unavailable`: some of them may be, and
         putting them again is safe.
+        """
+        ...
+
+
+# ── Dead letters, as operators meet them ──────────────────────────────────────────────────────────
+
+
+class LetterId(NamedTuple):
+    """Where a letter stands: the place in the topic of its space's dead letters."""
+
+    space: Space
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a dead letter says about itself.
+
+    `topic_id` is another one when a topic was deleted and made again. `fingerprint` is the same for
+    two letters with the same content that name the same source: copies, left by a crash.
+    """
+
+    id: LetterId
+    topic: str
+    topic_id: str
+    fingerprint: bytes
+    written_at: datetime
+    error_class: str
+    error_message: str
+    attempts: int
+    first_failure: str
+    last_failure: str
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    correlation_id: str | None
+
+
+class LetterRead(NamedTuple):
+    letter: Letter
+    message: Message
+
+
+class DeadLetterBox(Protocol):
+    """The topics of dead letters, read beside whoever writes there. Raises `Unavailable`, within
+    ten seconds where nobody answers.
+    """
+
+    def letters(self, space: Space) -> AsyncGenerator[Sequence[LetterRead], None]:
+        """All that were there at the call, a few hundred at a time, in order within a partition."""
+        ...
+
+    async def letter(self, id: LetterId) -> LetterRead | None: ...
+
+    async def give_back(
+        self, space: Space, messages: Sequence[Message]
+    ) -> Sequence[tuple[int, int] | str]:
+        """Write them to the topic that they came from, unchanged, with all headers.
+
+        For each: the partition and offset, once it is durable there, or what kept it from that.
+        """
+        ...
+
+    async def extent(self, space: Space) -> tuple[str, Sequence[tuple[int, int, int]]]:
+        """The topic's id, and of each partition its number, the first offset and the one after the
+        last.
+        """
+        ...
+
+
+class Handling(StrEnum):
+    """What an operator did with a dead letter."""
+
+    REPLAYED = "replayed"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """`replayed_to`: partition and offset in the topic that the message came from."""
+
+    handling: Handling
+    actor: str
+    reason: str
+    at: datetime
+    replayed_to: tuple[int, int] | None = None
+    is_copy: bool = False
+
+
+class DeadLetterBook(Protocol):
+    """What was done about the letters of one topic, while nobody else does anything about any."""
+
+    async def past(self, letters: Sequence[Letter]) -> Mapping[LetterId, Sequence[Handled]]:
+        """What was done about these, in the order of time; those without a past are left out."""
+        ...
+
+    async def record(self, handled: Sequence[tuple[Letter, Handled]]) -> None: ...
+
+
+class DeadLetterActions(Protocol):
+    """The audit trail of what was done about dead letters. Raises `Unavailable`."""
+
+    def writing(self) -> AbstractAsyncContextManager[DeadLetterBook]:
+        """One writer at a time. What was recorded is durable at the end, or none of it."""
+        ...
+
+    async def past(self, letters: Sequence[Letter]) -> Mapping[LetterId, Sequence[Handled]]: ...
+
+    async def handled(self, topic_id: str, partitions: Sequence[tuple[int, int, int]]) -> int:
+        """How many letters within these (partition, first offset, offset after the last) were
+        replayed or dropped.
         """
         ...
 

@@ -82,7 +82,7 @@ async def api_service(settings: Settings) -> AsyncIterator[ASGIApp]:
                 telemetry.watch_waiting(partial(getattr, webhooks, "waiting"))
             case "kafka":
                 consumers = await stack.enter_async_context(
-                    running_consumers(settings, apply, telemetry, clock)
+                    running_consumers(settings, pool, apply, telemetry, clock)
                 )
                 probes = Probes([*probes.readiness, consumers], consumers.liveness)
             case _:

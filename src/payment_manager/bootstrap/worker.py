@@ -35,7 +35,7 @@ async def worker_service(settings: Settings) -> AsyncIterator[ASGIApp]:
         )
         apply = ApplyWebhooks(PostgresDatabase(pool), clock, UUIDv7s(), telemetry)
         consumers = await stack.enter_async_context(
-            running_consumers(settings, apply, telemetry, clock)
+            running_consumers(settings, pool, apply, telemetry, clock)
         )
         yield create_app(
             Probes([PostgresReadiness(pool), consumers], consumers.liveness),

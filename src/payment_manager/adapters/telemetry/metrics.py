@@ -69,6 +69,12 @@ class PrometheusTelemetry(EdgeTelemetry):
             ["space"],
             registry=registry,
         )
+        self._open_letters = Gauge(
+            f"{NAME}_dead_letters_open",
+            "Kafka mode: dead letters that were neither replayed nor dropped, of all processes.",
+            ["space"],
+            registry=registry,
+        )
         self._days_ahead = Gauge(
             f"{NAME}_partition_days_ahead", "Days made ahead in the event logs.", registry=registry
         )
@@ -111,3 +117,6 @@ class PrometheusTelemetry(EdgeTelemetry):
 
     def dead_letters_refused(self, space: Space, refused: bool) -> None:
         self._refused.labels(space).set(refused)
+
+    def dead_letters_open(self, space: Space, count: int) -> None:
+        self._open_letters.labels(space).set(count)

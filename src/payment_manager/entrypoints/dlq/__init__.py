@@ -1,0 +1,1 @@
+"""Dead letters at the terminal: commands, what they print, and what a message says."""
