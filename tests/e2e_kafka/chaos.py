@@ -1,7 +1,5 @@
 """What must be true in Kafka mode after any trouble."""
 
-import asyncio
-
 from tests.e2e.chaos import assert_nothing_lost, by_stream
 from tests.e2e.load import Load, Sent
 from tests.e2e.wire import CHARGEBACKS, ORDERS
@@ -28,12 +26,3 @@ def assert_settles(deployment: Deployment, load: Load) -> None:
     [(known,)] = deployment.api.query("SELECT count(*) FROM webhook_ids")
     assert known == len(load.acknowledged)
     assert deployment.topics.dead_letters() == []
-
-
-async def until_acknowledged(load: Load, running: "asyncio.Task[None]", amount: int) -> None:
-    """So many more, and no failure of the load meanwhile."""
-    more = asyncio.create_task(load.more(amount))
-    await asyncio.wait({more, running}, return_when=asyncio.FIRST_COMPLETED, timeout=60)
-    if running.done():
-        running.result()
-    assert more.done(), f"not {amount} more within a minute: {load.answers}"

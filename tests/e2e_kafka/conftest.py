@@ -18,7 +18,8 @@ _numbers = count(1)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.parent == Path(__file__).parent:
+        # What is marked `chaos` takes longer, and is run by that name.
+        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("chaos"):
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.integration)
 
