@@ -8,6 +8,7 @@ line of its own, so lines of one kind are told once a minute, with how many were
     └── KafkaSetUpError     the broker is away at the start, or its topics are not as they must be
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -43,6 +44,8 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
         # A packet that is lost while connecting is sent again after 1, 2, 4, … s: begin anew.
         "socket.connection.setup.timeout.ms": 3000,
         "socket.keepalive.enable": True,
+        # One that is gone must be seen, not made anew with the broker's defaults.
+        "allow.auto.create.topics": False,
     }
 
 
@@ -58,8 +61,11 @@ class ClientLog:
         self._left_out: dict[str, int] = {}
 
     def log(self, _level: int, _form: str, kind: str, _client: str, text: str) -> None:
+        self.tell(kind, text)
+
+    def tell(self, kind: str, text: str) -> None:
         now = self._clock()
-        if now - self._told_at.get(kind, -_SAME_LINE_SECONDS) < _SAME_LINE_SECONDS:
+        if now - self._told_at.get(kind, -math.inf) < _SAME_LINE_SECONDS:
             self._left_out[kind] = self._left_out.get(kind, 0) + 1
             return
         self._told_at[kind] = now

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from payment_manager.adapters.kafka.connection import ClientLog
 from payment_manager.contracts.publishing import Headers, Receipt
 
 _FETCH_SECONDS = 0.001
@@ -76,7 +77,8 @@ class KafkaPublisher:
             **settings,
         }
         self._loop = asyncio.get_running_loop()
-        self._client = _Client(self._config)
+        self._log = ClientLog()
+        self._client = _Client(self._config, self._log)
         self._replaced_at = self._loop.time()
         self._acknowledged_at = self._loop.time()
         self._gave_up = False
@@ -172,7 +174,11 @@ class KafkaPublisher:
 
     def _replace(self, fault: KafkaError, now: float) -> None:
         """A client with a fatal error takes nothing any more; only a new one helps."""
-        broken, self._client, self._replaced_at = self._client, _Client(self._config), now
+        broken, self._client, self._replaced_at = (
+            self._client,
+            _Client(self._config, self._log),
+            now,
+        )
         log.error("producer_replaced", reason=fault.name(), text=fault.str())
         broken.producer.purge()
         broken.fetch()
@@ -184,7 +190,8 @@ class KafkaPublisher:
 class _Client:
     """A producer, and who waits for its reports, the longest first."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], log: ClientLog) -> None:
+        self._log = log
         self.on_its_way = 0
         self.waiting: deque[tuple[float, asyncio.Future[Receipt]]] = deque()
         self.fatal_fault: KafkaError | None = None
@@ -205,6 +212,6 @@ class _Client:
                 answer.set_result(Receipt.UNKNOWN)
 
     def refused(self, fault: KafkaError) -> None:
-        """Passing trouble is the client's own to get over, and in its log."""
+        self._log.tell(fault.name(), fault.str())
         if fault.fatal() and self.fatal_fault is None:
             self.fatal_fault = fault
