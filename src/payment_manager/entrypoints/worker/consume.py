@@ -128,19 +128,17 @@ class Consume:
                 await asyncio.sleep(0)
             try:
                 delivered.append(read(message, self._space))
-            except InvalidInput as invalid:
-                dead.append(self._dead_letter(message, invalid))
+            except Exception as error:  # a fault of the reading stops at its message too
+                dead.append(self._dead_letter(message, error))
         webhooks = [one.webhook for one in delivered]
         answers = await self._insist(lambda: self._apply(webhooks)) if webhooks else []
         outcomes = self._outcomes(delivered, answers, dead)
         if dead:
             await self._put_aside(len(messages), dead)
         await self._insist(lambda: self._messages.commit(messages))
+        self._limit.count(len(messages), len(dead))
         for outcome, count in outcomes.items():
             self._telemetry.consumed(self._space, outcome, count)
-        if self.stopped:  # what stopped it is another's by now
-            self.stopped = False
-            self._telemetry.consumer_stopped(self._space, False)
 
     def _outcomes(
         self,
@@ -200,7 +198,10 @@ class Consume:
                 offset=letter.message.offset,
                 correlation_id=correlation_of(letter.message),
             )
-        await self._insist(lambda: self._put(dead))
+        try:
+            await self._insist(lambda: self._put(dead))
+        finally:  # also where a rebalance made it another's trouble
+            self._telemetry.dead_letters_refused(self._space, False)
 
     async def _put(self, dead: Sequence[DeadLetter]) -> None:
         try:
@@ -209,7 +210,6 @@ class Consume:
             self._telemetry.dead_letters_refused(self._space, True)
             self._log.error("dead_letters_refused", count=len(dead), reason=str(unavailable))
             raise
-        self._telemetry.dead_letters_refused(self._space, False)
 
     async def _stand_still(self, messages: int, dead: Sequence[DeadLetter]) -> None:
         """Until the end: as a member, so that the same messages don't stop the next one."""
@@ -224,9 +224,13 @@ class Consume:
             first_error_class=first.error_class,
             first_reason=first.error_message,
         )
-        async with self._messages.held():
-            while True:
-                await self._stay(LONGEST_WAIT_SECONDS)
+        try:
+            async with self._messages.held():
+                while True:
+                    await self._stay(LONGEST_WAIT_SECONDS)
+        finally:  # the end, or a rebalance: whoever has the messages now stops at them
+            self.stopped = False
+            self._telemetry.consumer_stopped(self._space, False)
 
     # ── Passing trouble ───────────────────────────────────────────────────────────────────────────
 

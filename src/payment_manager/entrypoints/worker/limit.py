@@ -15,21 +15,29 @@ class DeadLetterLimit:
     """
 
     def __init__(self, max_percent: int) -> None:
-        self._max = WINDOW * max_percent // 100
+        self._max_percent = max_percent
         self._batches: deque[tuple[int, int]] = deque()
         self._messages = self._dead = 0
 
     def allows(self, messages: int, dead: int) -> bool:
-        """Whether so many of a batch may be dead-lettered; if so, they are counted."""
-        while self._batches and self._messages - self._batches[0][0] + messages >= WINDOW:
-            gone, gone_dead = self._batches.popleft()
-            self._messages -= gone
-            self._dead -= gone_dead
-        # A single batch may be larger than the window.
-        scale = max(1.0, messages / WINDOW)
-        if self._dead + dead > self._max * scale:
-            return False
+        """Whether so many of a batch may be dead-lettered, after those that were counted."""
+        seen, seen_dead = self._messages, self._dead
+        for gone, gone_dead in self._batches:
+            if seen - gone + messages < WINDOW:
+                break
+            seen -= gone
+            seen_dead -= gone_dead
+        # Batches are looked at whole, so it may be more than a window; at the start it is less, and
+        # a few dead letters among the first messages are no flood.
+        looked_at = max(WINDOW, seen + messages)
+        return (seen_dead + dead) * 100 <= self._max_percent * looked_at
+
+    def count(self, messages: int, dead: int) -> None:
+        """A batch that is done with, one without dead letters too."""
         self._batches.append((messages, dead))
         self._messages += messages
         self._dead += dead
-        return True
+        while self._messages - self._batches[0][0] >= WINDOW:
+            gone, gone_dead = self._batches.popleft()
+            self._messages -= gone
+            self._dead -= gone_dead

@@ -1,0 +1,20 @@
+"""A topic with its dead letters on the shared broker, and a database, for one test."""
+
+import pytest
+from psycopg_pool import AsyncConnectionPool
+
+from infra.kafka_server import KafkaServer
+from tests.worker.flow import Flow
+
+
+@pytest.fixture
+def bare_flow(kafka_server: KafkaServer, topic_prefix: str, pool: AsyncConnectionPool) -> Flow:
+    """Its topics are for the test to make."""
+    return Flow(kafka_server.brokers, topic_prefix, pool)
+
+
+@pytest.fixture
+def flow(bare_flow: Flow) -> Flow:
+    """Two partitions; dead letters in one."""
+    bare_flow.make_topics()
+    return bare_flow
