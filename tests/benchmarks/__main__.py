@@ -1,7 +1,8 @@
 """`make benchmark`: start the real service, drive it over HTTP, and write down what was measured.
 
 How to think about it: ratios within the run are bars and decide the exit code; absolute figures
-depend on the machine, are aims, and are only told. The full run writes docs/benchmarks.md.
+depend on the machine, are aims, and are only told. docs/benchmarks.md has two sections, sync mode
+and Kafka mode; the full run writes those of which it measured every part.
 """
 
 import argparse
@@ -15,44 +16,64 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from tests.benchmarks.report import targets_table, write_page
-from tests.benchmarks.run import PARTS, Run
+from infra.kafka_server import why_not
+from tests.benchmarks import kafka_run, run
+from tests.benchmarks.report import Findings
 from tests.benchmarks.scale import FULL, QUICK, SCALES, SMOKE
 from tests.benchmarks.service import ServiceFailed
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
+KAFKA = "kafka"
+PARTS = (*run.PARTS, KAFKA)
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = _arguments(arguments)
     console = Console(width=None if sys.stdout.isatty() else 160)
-    began = datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=_same_disk()) as folder:
-        run = Run(
-            SCALES[given.scale],
-            set(given.only or PARTS),
-            Path(folder),
-            console,
-            functions=given.profile,
-        )
-        gc.freeze()  # the generator must not pause to look through what was imported
+    wanted = set(given.only or PARTS)
+    reason = why_not() if KAFKA in wanted else None
+    if reason is not None:
+        console.print(f"Kafka mode is left out: {reason}", style="red", markup=False)
+    gc.freeze()  # the generator must not pause to look through what was imported
+    missed = False
+    for section, parts in {run.SECTION: run.PARTS, kafka_run.SECTION: (KAFKA,)}.items():
+        asked = wanted.intersection(parts)
+        if not asked or (section == kafka_run.SECTION and reason is not None):
+            continue
+        findings, began = Findings(section, console), datetime.now(UTC)
         try:
-            uvloop.run(run.everything())
+            _measure(given, findings, asked, console)
         except ServiceFailed as failed:
             console.print(str(failed), style="red", markup=False)
             return 2
-    targets = targets_table(run.targets)
-    targets.show(console)
-    if given.write or (given.scale == FULL.name and not given.only):
-        minutes = (datetime.now(UTC) - began).total_seconds() / 60
-        intro = (
-            f"Measured on {began:%Y-%m-%d} at {began:%H:%M} UTC, at commit {_commit()}: the "
-            f"{given.scale} run, {minutes:.0f} minutes."
-        )
-        write_page(PAGE, intro, [targets, *run.tables])
-    missed = any(target.is_bar and not target.met for target in run.targets)
+        findings.verdicts().show(console)
+        missed |= findings.missed
+        if given.write or (given.scale == FULL.name and asked == set(parts)):
+            findings.write(PAGE, _intro(began, given.scale))
     return 1 if missed and not given.no_check else 0
+
+
+def _measure(
+    given: argparse.Namespace, findings: Findings, parts: set[str], console: Console
+) -> None:
+    scale = SCALES[given.scale]
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=_same_disk()) as name:
+        folder, functions = Path(name), given.profile
+        if findings.section == kafka_run.SECTION:
+            kafka = kafka_run.KafkaRun(scale, folder, console, findings, functions=functions)
+            uvloop.run(kafka.everything())
+        else:
+            sync = run.Run(scale, parts, folder, console, findings, functions=functions)
+            uvloop.run(sync.everything())
+
+
+def _intro(began: datetime, scale: str) -> str:
+    minutes = (datetime.now(UTC) - began).total_seconds() / 60
+    return (
+        f"Measured on {began:%Y-%m-%d} at {began:%H:%M} UTC, at commit {_commit()}: the "
+        f"{scale} run, {minutes:.0f} minutes."
+    )
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -70,7 +91,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="show the sampled functions too")
     parser.add_argument("--no-check", action="store_true", help="a missed bar is no failure")
     parser.add_argument(
-        "--write", action="store_true", help=f"write docs/{PAGE.name}, as the full run always does"
+        "--write", action="store_true", help=f"write docs/{PAGE.name}, as the full run does"
     )
     return parser.parse_args(arguments)
 

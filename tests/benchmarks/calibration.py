@@ -23,6 +23,7 @@ from uuid_utils import uuid7
 
 from payment_manager.adapters.postgres.statements import SQL
 from tests.benchmarks.generator import Measured, closed_loop
+from tests.benchmarks.report import Table, number
 from tests.benchmarks.service import running_bare_app
 
 _WAL_PAGE_BYTES = 8192
@@ -67,6 +68,28 @@ class Statement:
     @property
     def events_per_second(self) -> float:
         return self.events * self.transactions_per_second
+
+
+def machine_table(machine: Machine, database_url: str) -> tuple[Table, dict[str, str]]:
+    """What it is measured on, and PostgreSQL's durability as the server says."""
+    durable = durability(database_url)
+    version = durable.pop("server_version")
+    table = Table("Calibration", ("what", "figure"))
+    table.add("processors", f"{machine.cpu_count} × {machine.cpu_model}")
+    table.add("memory", f"{machine.memory_gib:.0f} GiB")
+    table.add("kernel, Python", f"{machine.kernel}, {machine.python}")
+    table.add("PostgreSQL", version)
+    table.add("durability", ", ".join(f"{name} {value}" for name, value in durable.items()))
+    table.add("load before the run", f"{machine.load_before:.2f}")
+    return table, durable
+
+
+def add_speeds(table: Table, folder: Path, seconds: float, when: str) -> None:
+    """What drifts: a disk or a processor that others use too."""
+    flushes = flushes_per_second(folder, seconds)
+    table.add(f"fdatasync of one WAL page, {when}", f"{number(flushes)}/s")
+    work = median(fixed_work_ms() for _ in range(5))
+    table.add(f"a million squares in Python, {when}", f"{number(work)} ms")
 
 
 def fixed_work_ms() -> float:

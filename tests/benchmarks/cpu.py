@@ -1,4 +1,4 @@
-"""Who used the processors: the service, PostgreSQL, the generator, everybody else.
+"""Who used the processors: the service, PostgreSQL, the broker, the generator, everybody else.
 
 How to think about it: throughput depends on what else the machine does, CPU seconds per request
 hardly do. They are read from /proc before and after a run. The kernel counts in ticks of 10 ms, so
@@ -6,7 +6,7 @@ a run of some seconds is exact to a percent.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -20,19 +20,19 @@ class CpuTimes:
     postgres: float
     generator: float
     machine: float
+    broker: float = 0.0
 
     def __sub__(self, before: "CpuTimes") -> "CpuTimes":
-        return CpuTimes(
-            self.service - before.service,
-            self.postgres - before.postgres,
-            self.generator - before.generator,
-            self.machine - before.machine,
-        )
+        return CpuTimes(*map(float.__sub__, astuple(self), astuple(before)))
+
+    def __add__(self, other: "CpuTimes") -> "CpuTimes":
+        return CpuTimes(*map(float.__add__, astuple(self), astuple(other)))
 
     @property
     def others(self) -> float:
         """Other programs, and the kernel's own work that it books to nobody."""
-        return max(0.0, self.machine - self.service - self.postgres - self.generator)
+        known = self.service + self.postgres + self.generator + self.broker
+        return max(0.0, self.machine - known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class CpuMeter:
 
     service: int
     postmaster: int | None = None
+    broker: int | None = None
 
     def read(self) -> CpuTimes:
         return CpuTimes(
@@ -48,6 +49,7 @@ class CpuMeter:
             postgres=0.0 if self.postmaster is None else _family(self.postmaster),
             generator=_own(_stat(os.getpid())),
             machine=_machine(),
+            broker=0.0 if self.broker is None else _own(_stat(self.broker)),
         )
 
 

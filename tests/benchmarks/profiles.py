@@ -4,14 +4,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from tests.benchmarks.generator import closed_loop
 from tests.benchmarks.report import Table
-from tests.benchmarks.service import running_service
+from tests.benchmarks.service import Service, running_service
 
 CONNECTIONS = 64
 
@@ -19,31 +19,27 @@ CONNECTIONS = 64
 class Profiles:
     """One table for all loads that were sampled: a column each."""
 
-    def __init__(self, console: Console, functions: bool) -> None:
+    def __init__(self, console: Console, functions: bool, title: str) -> None:
         self._console = console
+        self._title = title
         self._functions = functions
         self._loads: dict[str, dict[str, float]] = {}
 
     async def sample(
         self,
         load: str,
-        requests: Iterator[bytes],
         folder: Path,
         settings: Mapping[str, str],
-        seconds: float,
+        drive: Callable[[Service], Awaitable[object]],
+        *,
+        kind: str = "api",
     ) -> None:
+        """Of a service of its own, while `drive` keeps it busy."""
         out = folder.with_suffix(".json")
         command = (sys.executable, "-m", "tests.benchmarks.sampled", str(out))
-        async with running_service(folder, settings, command) as service:
+        async with running_service(folder, settings, command, kind=kind) as service:
             os.kill(service.meter.service, signal.SIGUSR1)
-            await closed_loop(
-                service.address,
-                requests,
-                service.meter,
-                connections=CONNECTIONS,
-                seconds=seconds,
-                warm_up_seconds=0.0,
-            )
+            await drive(service)
         samples = json.loads(out.read_text())
         total = sum(count for _, count in samples["layers"]) or 1
         self._loads[load] = {layer: count / total for layer, count in samples["layers"]}
@@ -53,7 +49,7 @@ class Profiles:
 
     def table(self) -> Table:
         table = Table(
-            f"Where the service's CPU goes ({CONNECTIONS} connections)",
+            self._title,
             ("layer", *self._loads),
             note="Sampled every two milliseconds of its CPU time, in runs of their own. Libraries "
             "in C count for whoever called them.",
@@ -69,3 +65,15 @@ class Profiles:
         for function, count in found[:60]:
             table.add(function, f"{count / total:.1%}")
         table.show(self._console)
+
+
+async def ask(service: Service, requests: Iterator[bytes], seconds: float) -> None:
+    """Keep it busy over HTTP."""
+    await closed_loop(
+        service.address,
+        requests,
+        service.meter,
+        connections=CONNECTIONS,
+        seconds=seconds,
+        warm_up_seconds=0.0,
+    )

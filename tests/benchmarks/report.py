@@ -11,8 +11,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as RichTable
 
-_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
-
 
 @dataclass(slots=True)
 class Table:
@@ -51,27 +49,51 @@ class Target:
     is_bar: bool
 
 
-def targets_table(targets: Sequence[Target]) -> Table:
-    table = Table("Bars and aims", ("target", "wanted", "found", ""))
-    for target in targets:
-        verdict = "met" if target.met else "MISSED" if target.is_bar else "not met here"
-        table.add(
-            f"{'bar' if target.is_bar else 'aim'}: {target.name}",
-            target.wanted,
-            target.found,
-            verdict,
-        )
-    return table
+class Findings:
+    """What one section of the page found: shown as it comes, written down at the end."""
 
+    def __init__(self, section: str, console: Console) -> None:
+        self.section = section
+        self.tables: list[Table] = []
+        self.targets: list[Target] = []
+        self._console = console
 
-def write_page(page: Path, intro: str, tables: Sequence[Table]) -> None:
-    """Between the page's markers; the words around them are written by people."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not end:
-        raise ValueError(f"{page} has lost its markers {_BEGIN} and {_END}")
-    figures = "\n\n".join([intro, *(table.markdown() for table in tables)])
-    page.write_text(f"{before}{_BEGIN}\n{figures}\n{_END}{after}", encoding="utf-8")
+    def keep(self, table: Table) -> None:
+        self.tables.append(table)
+        table.show(self._console)
+
+    def bar(self, name: str, wanted: str, met: bool, found: str) -> None:
+        self.targets.append(Target(name, wanted, found, met, is_bar=True))
+
+    def aim(self, name: str, wanted: str, met: bool, found: float) -> None:
+        self.targets.append(Target(name, wanted, number(found), met, is_bar=False))
+
+    @property
+    def missed(self) -> bool:
+        return any(target.is_bar and not target.met for target in self.targets)
+
+    def verdicts(self) -> Table:
+        table = Table("Bars and aims", ("target", "wanted", "found", ""))
+        for target in self.targets:
+            verdict = "met" if target.met else "MISSED" if target.is_bar else "not met here"
+            table.add(
+                f"{'bar' if target.is_bar else 'aim'}: {target.name}",
+                target.wanted,
+                target.found,
+                verdict,
+            )
+        return table
+
+    def write(self, page: Path, intro: str) -> None:
+        """Between the section's markers; the words around them are written by people."""
+        begin, end = f"<!-- {self.section}: begin -->", f"<!-- {self.section}: end -->"
+        before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+        _, found, after = rest.partition(end)
+        if not found:
+            raise ValueError(f"{page} has lost its markers {begin} and {end}")
+        tables = (table.markdown() for table in (self.verdicts(), *self.tables))
+        figures = "\n\n".join([intro, *tables])
+        page.write_text(f"{before}{begin}\n{figures}\n{end}{after}", encoding="utf-8")
 
 
 def number(value: float) -> str:

@@ -7,6 +7,7 @@ Each method measures one of them, makes its table, and says which bars and aims 
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -18,9 +19,9 @@ from tests.benchmarks.calibration import Machine
 from tests.benchmarks.generator import Measured, closed_loop
 from tests.benchmarks.history import EVENTS_AN_ORDER, History, write_history
 from tests.benchmarks.mix import MadeAhead, webhook_requests
-from tests.benchmarks.profiles import Profiles
+from tests.benchmarks.profiles import CONNECTIONS, Profiles, ask
 from tests.benchmarks.questions import KIND_IN_WINDOW, NEWEST, ONE_ORDER, plan_of, questions
-from tests.benchmarks.report import Table, Target, number
+from tests.benchmarks.report import Findings, Table, number
 from tests.benchmarks.scale import Scale
 from tests.benchmarks.service import Service, running_service
 from tests.benchmarks.write_path import (
@@ -46,24 +47,33 @@ WEBHOOKS_AIM = 6_500
 READ_AIMS = {(ONE_ORDER, 64): 5_000, (KIND_IN_WINDOW, 64): 2_000}
 PAGE_MS_AIM = 5.0
 
+SECTION = "figures"
 PARTS = ("webhooks", "reads", "profile")
 
 _CPU_COLUMNS = ("CPU µs: service", "PostgreSQL", "generator", "others' CPU")
 
 
 class Run:
-    """Measures `parts` and keeps what came of it in `tables` and `targets`."""
+    """Measures `parts`, and tells `findings` what came of it."""
 
     def __init__(
-        self, scale: Scale, parts: set[str], folder: Path, console: Console, functions: bool
+        self,
+        scale: Scale,
+        parts: set[str],
+        folder: Path,
+        console: Console,
+        findings: Findings,
+        *,
+        functions: bool,
     ) -> None:
         self._scale = scale
         self._parts = parts
         self._folder = folder
         self._console = console
-        self._profiles = Profiles(console, functions)
-        self.tables: list[Table] = []
-        self.targets: list[Target] = []
+        self._profiles = Profiles(
+            console, functions, f"Where the service's CPU goes ({CONNECTIONS} connections)"
+        )
+        self._findings = findings
 
     async def everything(self) -> None:
         machine = Machine.here()  # before our own load
@@ -78,23 +88,20 @@ class Run:
         if "profile" in self._parts:
             seconds = self._scale.open_seconds
             webhooks = MadeAhead(webhook_requests("p")).ahead(seconds * 6_000)
-            await self._profiles.sample("webhooks", webhooks, self._folder / "p", {}, seconds)
-            self._keep(self._profiles.table())
+            await self._profiles.sample(
+                "webhooks",
+                self._folder / "p",
+                {},
+                partial(ask, requests=webhooks, seconds=seconds),
+            )
+            self._findings.keep(self._profiles.table())
         self._add_speeds(self._calibration, "after it")
 
     # ── Calibration ───────────────────────────────────────────────────────────────────────────────
 
     async def _calibrate(self, machine: Machine, service: Service) -> None:
         seconds = self._scale.calibration_seconds
-        durable = calibration.durability(service.database_url)
-        version = durable.pop("server_version")
-        table = Table("Calibration", ("what", "figure"))
-        table.add("processors", f"{machine.cpu_count} × {machine.cpu_model}")
-        table.add("memory", f"{machine.memory_gib:.0f} GiB")
-        table.add("kernel, Python", f"{machine.kernel}, {machine.python}")
-        table.add("PostgreSQL", version)
-        table.add("durability", ", ".join(f"{name} {value}" for name, value in durable.items()))
-        table.add("load before the run", f"{machine.load_before:.2f}")
+        table, durable = calibration.machine_table(machine, service.database_url)
         self._add_speeds(table, "before the run")
         in_company = number(calibration.fixed_work_ms_in_company())
         table.add("… while another process does the same", f"{in_company} ms")
@@ -111,9 +118,9 @@ class Run:
             )
             rate = number(found.events_per_second)
             table.add(f"bare append, {events} a transaction", f"{rate} events/s")
-        self._keep(table)
+        self._findings.keep(table)
         self._calibration = table
-        self._bar(
+        self._findings.bar(
             "durability is on",
             ", ".join(calibration.DURABLE.values()),
             durable == calibration.DURABLE,
@@ -121,11 +128,8 @@ class Run:
         )
 
     def _add_speeds(self, table: Table, when: str) -> None:
-        """What drifts: a disk or a processor that others use too."""
-        flushes = calibration.flushes_per_second(self._folder, self._scale.calibration_seconds)
-        table.add(f"fdatasync of one WAL page, {when}", f"{number(flushes)}/s")
-        work = median(calibration.fixed_work_ms() for _ in range(5))
-        table.add(f"a million squares in Python, {when}", f"{number(work)} ms")
+        seconds = self._scale.calibration_seconds
+        calibration.add_speeds(table, self._folder, seconds, when)
 
     # ── Webhooks ──────────────────────────────────────────────────────────────────────────────────
 
@@ -155,19 +159,21 @@ class Run:
                     number(level.median_per_second(name)),
                     number(level.median_ms(name, 0.5)),
                     number(level.median_ms(name, 0.99)),
-                    _refused_cell([turn.measured for turn in turns]),
+                    refused_cell([turn.measured for turn in turns]),
                     number(median(turn.batch_size for turn in turns)),
-                    *_cpu_cells([turn.measured for turn in turns]),
+                    *cpu_cells([turn.measured for turn in turns]),
                     _ratio_cell(level) if name == "A" else "",
                 )
-        self._keep(table)
+        self._findings.keep(table)
         for level in levels:
             if (wanted := RATIO_BARS.get(level.connections)) is not None:
                 name = f"webhooks, connections: {level.connections}, A / B"
                 met = level.ratio >= wanted
-                self._bar(name, f"≥ {wanted:g}", met, f"{level.ratio:.2f}")
+                self._findings.bar(name, f"≥ {wanted:g}", met, f"{level.ratio:.2f}")
         most = max(level.median_per_second("A") for level in levels)
-        self._aim("durable webhooks a second", f"≥ {WEBHOOKS_AIM:,}", most >= WEBHOOKS_AIM, most)
+        self._findings.aim(
+            "durable webhooks a second", f"≥ {WEBHOOKS_AIM:,}", most >= WEBHOOKS_AIM, most
+        )
 
     def _tell_open(self, rounds: list[OpenRound]) -> None:
         rates = ", ".join(number(each.per_second) for each in rounds)
@@ -185,10 +191,10 @@ class Run:
                 median(one.quantile_ms(share) for one in measured)
                 for share in (0.5, 0.9, 0.99, 1.0)
             )
-            table.add(name, *map(number, quantiles), _refused_cell(measured), *_cpu_cells(measured))
-        self._keep(table)
+            table.add(name, *map(number, quantiles), refused_cell(measured), *cpu_cells(measured))
+        self._findings.keep(table)
         share = median(each.share_of_p99 for each in rounds)
-        self._bar(
+        self._findings.bar(
             "open loop: p99 of A / p99 of B",
             f"≤ {LATENCY_SHARE_BAR:g}",
             share <= LATENCY_SHARE_BAR,
@@ -202,7 +208,7 @@ class Run:
         durable = each.taken_durably()
         # What was given up on may have been taken all the same.
         none_missing = answers[TAKEN] <= durable <= answers[TAKEN] + answers[NOT_NOW]
-        self._bar(
+        self._findings.bar(
             f"{each.name}: every 202 is in the database",
             "none missing, no errors",
             none_missing and set(answers) <= allowed,
@@ -237,16 +243,16 @@ class Run:
                         warm_up_seconds=self._scale.read_seconds / 5,
                     )
                     self._tell_read(table, question.name, connections, measured)
-            self._keep(table)
+            self._findings.keep(table)
             if "profile" in self._parts:
                 for question in questions(history, seed=3):
                     if question.name in (ONE_ORDER, KIND_IN_WINDOW):
+                        seconds, requests = 2 * self._scale.read_seconds, question.requests()
                         await self._profiles.sample(
                             question.name,
-                            question.requests(),
                             self._folder / question.name.partition(":")[0].replace(" ", "-"),
                             {"PG_URL": service.database_url},
-                            2 * self._scale.read_seconds,
+                            partial(ask, requests=requests, seconds=seconds),
                         )
 
     async def _plans(self, service: Service, history: History) -> None:
@@ -267,8 +273,8 @@ class Run:
                 )  # fmt: skip
                 if plan.scanned:
                     scanned.append(f"{question.name} ({plan.scanned[0]} …)")
-        self._keep(table)
-        self._bar(
+        self._findings.keep(table)
+        self._findings.bar(
             "no question reads a day of the log from end to end",
             "none",
             not scanned,
@@ -283,31 +289,19 @@ class Run:
             number(measured.per_second),
             number(p50),
             number(measured.quantile_ms(0.99)),
-            *_cpu_cells([measured]),
+            *cpu_cells([measured]),
         )
         if wrong := {status: n for status, n in measured.statuses.items() if status != 200}:
-            self._bar(f"{name}: all answered 200", "no other", False, str(wrong))
+            self._findings.bar(f"{name}: all answered 200", "no other", False, str(wrong))
         if (wanted := READ_AIMS.get((name, connections))) is not None:
             met = measured.per_second >= wanted
             name = f"{name}, connections: {connections}, a second"
-            self._aim(name, f"≥ {wanted:,}", met, measured.per_second)
+            self._findings.aim(name, f"≥ {wanted:,}", met, measured.per_second)
         elif (name, connections) == (NEWEST, 1):
-            self._aim(f"{name}: p50 ms", f"< {PAGE_MS_AIM:g}", p50 < PAGE_MS_AIM, p50)
-
-    # ── What came of it ───────────────────────────────────────────────────────────────────────────
-
-    def _keep(self, table: Table) -> None:
-        self.tables.append(table)
-        table.show(self._console)
-
-    def _bar(self, name: str, wanted: str, met: bool, found: str) -> None:
-        self.targets.append(Target(name, wanted, found, met, is_bar=True))
-
-    def _aim(self, name: str, wanted: str, met: bool, found: float) -> None:
-        self.targets.append(Target(name, wanted, number(found), met, is_bar=False))
+            self._findings.aim(f"{name}: p50 ms", f"< {PAGE_MS_AIM:g}", p50 < PAGE_MS_AIM, p50)
 
 
-def _cpu_cells(runs: list[Measured]) -> list[str]:
+def cpu_cells(runs: list[Measured]) -> list[str]:
     """CPU in µs a request, of each, and how much of a processor all others used."""
     answers = sum(len(run.latencies) for run in runs) or 1
     seconds = sum(run.seconds for run in runs)
@@ -320,7 +314,7 @@ def _cpu_cells(runs: list[Measured]) -> list[str]:
     return [*(f"{each * 1e6 / answers:.0f}" for each in spent), f"{others:.2f}"]
 
 
-def _refused_cell(runs: list[Measured]) -> str:
+def refused_cell(runs: list[Measured]) -> str:
     answers = sum(run.statuses.total() for run in runs)
     return f"{sum(run.statuses[NOT_NOW] for run in runs) / answers:.1%}"
 

@@ -19,9 +19,17 @@ class Scale:
     read_seconds: float
     events: int
     """In the log that is read."""
+    kafka_levels: tuple[int, ...]
+    """Connections of Ingest's closed loop."""
+    turn_seconds: float
+    """Of a consumer: about; a turn is a number of messages."""
+    backlog: int
 
 
-FULL = Scale("full", (1, 16, 64, 256), 5, 3.0, 1.0, 8.0, 3, 3.0, (1, 64), 2.5, 1_000_000)
-QUICK = Scale("quick", (1, 64), 2, 2.5, 1.0, 5.0, 1, 1.0, (1, 64), 0.7, 200_000)
-SMOKE = Scale("smoke", (1, 16), 1, 0.3, 0.1, 0.5, 1, 0.1, (2,), 0.05, 3_000)
+FULL = Scale(
+    "full", (1, 16, 64, 256), 5, 3.0, 1.0, 8.0, 3, 3.0, (1, 64), 2.5, 1_000_000,
+    (16, 64, 256), 3.0, 200_000,
+)  # fmt: skip
+QUICK = Scale("quick", (1, 64), 2, 2.5, 1.0, 5.0, 1, 1.0, (1, 64), 0.7, 200_000, (64,), 2.0, 30_000)
+SMOKE = Scale("smoke", (1, 16), 1, 0.3, 0.1, 0.5, 1, 0.1, (2,), 0.05, 3_000, (4,), 0.2, 500)
 SCALES = {scale.name: scale for scale in (FULL, QUICK, SMOKE)}

@@ -1,4 +1,4 @@
-"""The real service as a process of its own, with its own data folder, as `payment-manager api`.
+"""A real service as a process of its own, with its own data folder, as `payment-manager api`.
 
 How to think about it: nothing of the service is imported for a run; what is measured is what a user
 starts. Its settings are the defaults, but for a free port, JSON logs into a file, and what the
@@ -40,6 +40,7 @@ class Service:
     address: Address
     database_url: str
     meter: CpuMeter
+    log: Path
 
     async def batches(self) -> tuple[float, float]:
         """How many webhooks were taken so far, in how many transactions."""
@@ -52,9 +53,13 @@ class Service:
 
 @asynccontextmanager
 async def running_service(
-    folder: Path, settings: Mapping[str, str], command: Sequence[str] = COMMAND
+    folder: Path,
+    settings: Mapping[str, str],
+    command: Sequence[str] = COMMAND,
+    *,
+    kind: str = "api",
 ) -> AsyncIterator[Service]:
-    """`payment-manager api` in `folder`, ready; stopped at the end."""
+    """`payment-manager api`, or another `kind`, in `folder`, ready; stopped at the end."""
     folder.mkdir(parents=True)
     log = folder / "service.log"
     environment = {
@@ -72,7 +77,7 @@ async def running_service(
         # In a folder without a `.env`, and in a session of its own: Ctrl-C ends the harness, which
         # then stops the service.
         process = Popen(
-            [*command, "api"],
+            [*command, kind],
             cwd=folder,
             env=environment,
             stdin=DEVNULL,
@@ -113,11 +118,11 @@ async def _ready(process: Popen[bytes], folder: Path, log: Path, pg_url: str | N
     assert at.port is not None
     address = Address(at.hostname, at.port)
     if pg_url is not None:
-        return Service(address, pg_url, CpuMeter(process.pid))
+        return Service(address, pg_url, CpuMeter(process.pid), log)
     database_url = running_url(folder)
     assert database_url is not None  # it listens, so its database runs
     postmaster = (folder / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]
-    return Service(address, database_url, CpuMeter(process.pid, int(postmaster)))
+    return Service(address, database_url, CpuMeter(process.pid, int(postmaster)), log)
 
 
 def _listening_at(log: Path) -> str | None:

@@ -2,9 +2,23 @@
 
 import pytest
 
-from tests.benchmarks.__main__ import main
+from infra.kafka_server import why_not
+from tests.benchmarks import run
+from tests.benchmarks.__main__ import KAFKA, main
+
+SMALLEST = ["--smoke", "--no-check"]
 
 
 @pytest.mark.benchmark
 def test_the_harness_runs_through_and_finds_every_answer_right() -> None:
-    assert main(["--smoke", "--no-check"]) == 0
+    parts = [f"--only={part}" for part in run.PARTS]
+    assert main([*SMALLEST, *parts]) == 0
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(300)  # ten services are started and stopped
+def test_kafka_modes_part_runs_through_and_finds_every_webhook_in_the_log() -> None:
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(f"no Kafka on this machine: {reason}")
+    assert main([*SMALLEST, f"--only={KAFKA}"]) == 0

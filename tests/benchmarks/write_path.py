@@ -10,6 +10,7 @@ there. Only B may say that it can't keep up (503); that is shown, and never coun
 from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median
+from typing import TypeVar
 
 import psycopg
 
@@ -28,6 +29,8 @@ CLOSED_MAX_PER_SECOND = 12_000
 """Requests made before a run, so that making them is not part of it; more are made as needed."""
 
 TAKEN, DUPLICATE, NOT_NOW = 202, 200, 503
+
+Each = TypeVar("Each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ async def closed_level(scale: Scale, connections: int, both: list[Contender]) ->
     turns: dict[str, list[Turn]] = {each.name: [] for each in both}
     # Alone, both do the same work and the bar is close to 1: more rounds, to see past the noise.
     for number in range(scale.rounds * (2 if connections == 1 else 1)):
-        for each in _in_turn(both, number):
+        for each in in_turn(both, number):
             seconds = scale.seconds + scale.warm_up_seconds
             each.webhooks.ahead(seconds * CLOSED_MAX_PER_SECOND)
             _checkpoint(both)
@@ -138,7 +141,7 @@ async def open_round(scale: Scale, both: list[Contender], number: int) -> OpenRo
     )
     b.answers.update(capacity.statuses)
     measured: dict[str, Measured] = {}
-    for each in _in_turn(both, number):
+    for each in in_turn(both, number):
         seconds = scale.open_seconds + scale.warm_up_seconds
         each.webhooks.ahead(seconds * capacity.per_second)
         _checkpoint(both)
@@ -155,7 +158,7 @@ async def open_round(scale: Scale, both: list[Contender], number: int) -> OpenRo
     return OpenRound(capacity.per_second, measured)
 
 
-def _in_turn(both: list[Contender], number: int) -> list[Contender]:
+def in_turn(both: list[Each], number: int) -> list[Each]:
     """A B, B A, A B: who goes second must not always be the same."""
     return both if number % 2 == 0 else both[::-1]
 
