@@ -3,17 +3,30 @@
 How to think about it: offsets are committed by hand, after the database; nothing is committed by
 time. A rebalance takes all partitions away and gives some back (the eager protocol), and a new
 assignment begins at what was committed: so whatever was polled before it comes again, and is
-somebody's. Calls block in a thread of the client's own asyncio consumer, not in the event loop.
+somebody's. No call waits longer than a few seconds for the broker, however silent that is.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import asynccontextmanager, contextmanager
+from threading import Thread
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.aio import AIOConsumer
 
 from payment_manager.application.ports import Message, Unavailable
+
+SESSION_SECONDS = 10.0
+"""A killed member's partitions are given to others after that."""
+
+LEAVE_SECONDS = 6.0
+"""The client itself gives up leaving after five; with a commit on its way to a broker that says
+nothing it never would."""
 
 _ASK_SECONDS = 2.0
 """For a question to the broker about offsets."""
@@ -22,9 +35,13 @@ _LOST = {
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError._ASSIGNMENT_LOST,
 }
 """A commit for partitions that are another's by now."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -32,11 +49,15 @@ log = structlog.get_logger()
 class KafkaMessages:
     """`Messages` of one topic. To be opened before, and closed after: that leaves the group."""
 
-    def __init__(self, client: dict[str, object], topic: str, group: str) -> None:
-        self._topic = topic
+    def __init__(self, client: Mapping[str, Any], topic: str, group: str) -> None:
+        self._topic, self._group = topic, group
         self._log = log.bind(topic=topic, group=group)
-        self._assignments = 0
+        self._assigned: list[TopicPartition] = []
+        self._assignments = self._polled_in = 0
         self._is_held = False
+        # Its questions have connections of their own: on the consumer's they would wait behind a
+        # fetch that waits for messages, half a second for each partition.
+        self._admin = AdminClient(dict(client))
         self._consumer = AIOConsumer(
             {
                 **client,
@@ -46,14 +67,14 @@ class KafkaMessages:
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
+                "on_commit": self._on_commit,
                 "partition.assignment.strategy": "range",
-                # A killed member's partitions are given to others after that.
-                "session.timeout.ms": 10_000,
-                "heartbeat.interval.ms": 2_000,
+                "session.timeout.ms": int(SESSION_SECONDS * 1000),
+                "heartbeat.interval.ms": int(SESSION_SECONDS * 200),
                 # Fetched ahead at most so much: a backlog stays at the broker, not in memory.
                 "queued.max.messages.kbytes": 16_384,
             },
-            max_workers=2,  # a call, and one from a rebalance within it
+            executor=_Threads(),
         )
 
     async def open(self) -> None:
@@ -66,7 +87,10 @@ class KafkaMessages:
 
     async def close(self) -> None:
         """Leave the group, so that others needn't wait for this member's time-out."""
-        await self._consumer.close()
+        leaving = asyncio.create_task(self._consumer.close())
+        done, _ = await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
+        if not done:
+            self._log.warning("group_not_left", reason="no answer; its time-out will tell it")
 
     async def poll(self, limit: int, wait_seconds: float) -> Sequence[Message]:
         # Two calls, since one would wait for its whole time unless it is given `limit` messages.
@@ -74,87 +98,134 @@ class KafkaMessages:
         if not found:
             found = await self._consume(1, wait_seconds)
             if found:
-                found += await self._consume(limit - 1, 0)
+                assignments = self._assignments
+                more = await self._consume(limit - 1, 0)
+                # After a rebalance the first one comes again, here or elsewhere.
+                found = found + more if self._assignments == assignments else more
+        self._polled_in = self._assignments
         return found
 
     async def commit(self, messages: Sequence[Message]) -> None:
         # In order within a partition, so the last one stands.
         ends = {message.partition: message.offset + 1 for message in messages}
         offsets = [TopicPartition(self._topic, at, offset) for at, offset in ends.items()]
-        try:
-            await self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            fault: KafkaError = error.args[0]
-            if fault.code() not in _LOST:
-                raise Unavailable(f"commit: {fault.name()}") from error
-            self._log.info("partitions_lost_before_commit", reason=fault.name())
+        # Not waited for: without an answer the client would wait for ever, and could not be closed.
+        # The next commit says it again, and what no commit got through comes again.
+        with _translated("commit"):
+            await self._consumer.commit(offsets=offsets, asynchronous=True)
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         self._is_held = True
-        self._at_hold = self._assignments
         try:
-            await self._consumer.pause(await self._consumer.assignment())
+            with _translated("pause"):
+                await self._consumer.pause(self._assigned)
             yield
         finally:
             self._is_held = False
-            await self._consumer.resume(await self._consumer.assignment())
+            with _translated("resume"):
+                await self._consumer.resume(self._assigned)
 
     async def stay(self, seconds: float) -> bool:
-        for message in await self._consume(1, seconds):
-            # Not expected of a partition that is paused; put back, should it ever happen.
-            await self._consumer.seek(
-                TopicPartition(message.topic, message.partition, message.offset)
-            )
-        return self._assignments == self._at_hold
+        if await self._consume(1, seconds):
+            # The client has moved on behind it: only another membership reads it again.
+            raise Unavailable("poll: a message from a partition that is held")
+        return self._assignments == self._polled_in
 
     async def pending(self) -> int:
-        try:
-            committed = await self._consumer.committed(
-                await self._consumer.assignment(), timeout=_ASK_SECONDS
-            )
-            pending = 0
-            for at in committed:
-                low, high = await self._consumer.get_watermark_offsets(at, timeout=_ASK_SECONDS)
-                pending += high - max(low, at.offset)
-        except KafkaException as error:
-            raise Unavailable(f"offsets: {error.args[0].name()}") from error
-        return pending
+        self._admin.poll(0)  # its log lines
+        # Equal ones would be one key of the dictionaries.
+        mine = [TopicPartition(self._topic, at.partition) for at in self._assigned]
+        if not mine:
+            return 0
+        asked = ConsumerGroupTopicPartitions(self._group, mine)
+        group = self._admin.list_consumer_group_offsets([asked], request_timeout=_ASK_SECONDS)
+        first = self._ask_offsets(mine, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        end = self._ask_offsets(mine, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        with _translated("offsets"):
+            found = await asyncio.wrap_future(group[self._group])
+            committed = {at.partition: at.offset for at in found.topic_partitions}
+            lows = await asyncio.gather(*map(asyncio.wrap_future, first))
+            highs = await asyncio.gather(*map(asyncio.wrap_future, end))
+        return sum(
+            high.offset - max(low.offset, committed[at.partition])
+            for at, low, high in zip(mine, lows, highs, strict=True)
+        )
+
+    def _ask_offsets(self, mine: Sequence[TopicPartition], spec: OffsetSpec) -> list[Future[Any]]:
+        asked = self._admin.list_offsets(dict.fromkeys(mine, spec), request_timeout=_ASK_SECONDS)
+        return [asked[at] for at in mine]
 
     async def _consume(self, limit: int, seconds: float) -> list[Message]:
-        try:
+        with _translated("poll"):
             found = await self._consumer.consume(limit, timeout=seconds)
-        except KafkaException as error:
-            raise Unavailable(f"poll: {error.args[0].name()}") from error
         messages = []
         for message in found:
             fault = message.error()
             if fault is None:
-                messages.append(
-                    Message(
-                        message.topic(),
-                        message.partition(),
-                        message.offset(),
-                        message.key(),
-                        message.value(),
-                        message.headers() or (),
-                    )
-                )
+                messages.append(_read(message))
             elif fault.fatal():
                 raise Unavailable(f"poll: {fault.name()}")
             else:
                 self._log.warning("consumer_trouble", reason=fault.name())
         return messages
 
-    # ── Rebalances; called within a poll ──────────────────────────────────────────────────────────
+    # ── Called within a poll ──────────────────────────────────────────────────────────────────────
 
     async def _on_assign(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
         self._assignments += 1
+        self._assigned = partitions
         self._log.info("partitions_assigned", partitions=sorted(at.partition for at in partitions))
         await consumer.assign(partitions)
         if self._is_held:
             await consumer.pause(partitions)
 
-    async def _on_revoke(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
+    async def _on_revoke(self, _consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
         self._assignments += 1
+        self._assigned = []
         self._log.info("partitions_revoked", partitions=sorted(at.partition for at in partitions))
+
+    async def _on_commit(self, fault: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        faults = [error for error in (fault, *(at.error for at in offsets)) if error is not None]
+        for error in faults[:1]:  # the others say the same
+            if error.code() in _LOST:
+                self._log.info("partitions_lost_before_commit", reason=error.name())
+            else:
+                self._log.warning("not_committed", reason=error.name())
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        raise Unavailable(f"{doing}: {error.args[0].name()}") from error
+
+
+def _read(message: Any) -> Message:
+    return Message(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.key(),
+        message.value(),
+        message.headers() or (),
+    )
+
+
+class _Threads(Executor):
+    """A thread a call, which no end of the process waits for: one that never comes back would
+    keep a pool's threads, and the process with them.
+    """
+
+    def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(call(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        Thread(target=run, daemon=True).start()
+        return future
