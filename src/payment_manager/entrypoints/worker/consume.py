@@ -32,7 +32,8 @@ from payment_manager.entrypoints.worker.limit import DeadLetterLimit
 from payment_manager.entrypoints.worker.reading import Delivered, correlation_of, read
 
 POLL_SECONDS = 0.5
-"""How long an idle poll waits; a stop waits for it, a message does not."""
+"""How long an idle poll waits, and a wait between two looks; a stop waits for it, a message does
+not."""
 
 LONGEST_WAIT_SECONDS = 5.0
 """Between two attempts at something that is away: late by that much when it is back."""
@@ -91,8 +92,10 @@ class Consume:
         self._limit = limit
         self._log = log.bind(space=space.value)
         self._ending = False
-        self.turned_at = self._looked_at = asyncio.get_running_loop().time()
-        """When the loop last showed that it lives, in the event loop's time."""
+        self._looked_at = asyncio.get_running_loop().time()
+        self.turned_at: float | None = None
+        """When the loop last came round, in the event loop's time: a poll worked off, or a wait.
+        """
         self.waits_for: str | None = None
         """What is away, while it is."""
         self.stopped = False
@@ -110,15 +113,15 @@ class Consume:
     async def run_once(self) -> int:
         """How many messages are done with."""
         messages = await self._messages.poll(self._batch_max, POLL_SECONDS)
+        done = len(messages)
+        if messages:
+            try:
+                await self._work_off(messages)
+            except _Abandoned:
+                self._log.info("batch_abandoned", messages=len(messages))
+                done = 0
         await self._turn()
-        if not messages:
-            return 0
-        try:
-            await self._work_off(messages)
-        except _Abandoned:
-            self._log.info("batch_abandoned", messages=len(messages))
-            return 0
-        return len(messages)
+        return done
 
     async def _work_off(self, messages: Sequence[Message]) -> None:
         delivered: list[Delivered] = []
@@ -260,9 +263,11 @@ class Consume:
         self._log.warning("consumer_waits", reason=self.waits_for, attempts=state.attempt_number)
 
     async def _stay(self, seconds: float) -> None:
-        if self._ending or not await self._messages.stay(seconds) or self._ending:
-            raise _Abandoned
-        await self._turn()
+        until = asyncio.get_running_loop().time() + seconds
+        while (left := until - asyncio.get_running_loop().time()) > 0:
+            if self._ending or not await self._messages.stay(min(left, POLL_SECONDS)):
+                raise _Abandoned
+            await self._turn()
 
     async def _turn(self) -> None:
         self.turned_at = now = asyncio.get_running_loop().time()

@@ -51,7 +51,7 @@ class Consumers:
     def liveness(self) -> dict[str, str]:
         """A consumer that waits for something turns all the same; one that hangs does not."""
         for space, consume in self._current.items():
-            self._turned_at[space] = consume.turned_at
+            self._note(space, consume)
         oldest = asyncio.get_running_loop().time() - STUCK_SECONDS
         return {
             f"{space}_consumer": "ok" if turned_at > oldest else "stuck"
@@ -61,6 +61,11 @@ class Consumers:
     async def checks(self) -> dict[str, str]:
         """What a consumer can't do takes nothing from what the service answers."""
         return {f"{space}_consumer": self._state(space) for space in self._memberships}
+
+    def _note(self, space: Space, consume: Consume) -> None:
+        # One that fails at its first batch, again and again, never comes round.
+        if consume.turned_at is not None:
+            self._turned_at[space] = consume.turned_at
 
     def _state(self, space: Space) -> str:
         consume = self._current.get(space)
@@ -81,7 +86,7 @@ class Consumers:
                         if not self._ending.is_set():
                             await consume.run_until_ended()
                     finally:
-                        self._turned_at[space] = consume.turned_at
+                        self._note(space, consume)
                         del self._current[space]
             except Unavailable as unavailable:
                 log.warning("consumer_begins_again", space=space.value, reason=str(unavailable))
