@@ -48,12 +48,10 @@ async def under_load(
     load: Load, trouble: Callable[[], None], *, times: int, between: tuple[int, int]
 ) -> Load:
     """Trouble, so many times, each after some more acknowledged webhooks."""
-    running = asyncio.create_task(load.run())
     dice = random.Random(7)
-    for _ in range(times):
-        await asyncio.wait_for(load.more(dice.randint(*between)), 30)
-        await asyncio.to_thread(trouble)
-    await asyncio.wait_for(load.more(100), 30)
-    load.stop()
-    await asyncio.wait_for(running, 60)
+    async with load.flowing():
+        for _ in range(times):
+            await load.more(dice.randint(*between))
+            await asyncio.to_thread(trouble)
+        await load.more(100)
     return load

@@ -9,8 +9,8 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -45,6 +45,19 @@ class Load:
     _over: bool = False
     _progress: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @asynccontextmanager
+    async def flowing(self) -> AsyncIterator[None]:
+        """Webhooks flow meanwhile; at the end all that was begun is acknowledged."""
+        running = asyncio.create_task(self.run())
+        try:
+            yield
+            self.stop()
+            await asyncio.wait_for(running, 60)
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
     async def run(self) -> None:
         """Until `stop`, and then until all that was begun is acknowledged."""
         await asyncio.gather(*(self._work(number) for number in range(self.connections)))
@@ -52,23 +65,23 @@ class Load:
     def stop(self) -> None:
         self._over = True
 
-    async def more(self, amount: int) -> None:
+    async def more(self, amount: int, timeout: float = 30) -> None:
         """Returns when so many more are acknowledged."""
         wanted = len(self.acknowledged) + amount
-        while len(self.acknowledged) < wanted:
-            self._progress.clear()
-            await self._progress.wait()
+        async with asyncio.timeout(timeout):
+            while len(self.acknowledged) < wanted:
+                self._progress.clear()
+                await self._progress.wait()
 
     async def _work(self, number: int) -> None:
-        connection = Connection(self.port)
         dice = random.Random(number)
-        while not self._over:
-            history = self._history(dice)
-            for path, body in history:
-                await self._deliver(connection, path, body)
-                if dice.random() < 0.2:
-                    await self._deliver(connection, *dice.choice(history))
-        connection.close()
+        with closing(Connection(self.port)) as connection:
+            while not self._over:
+                history = self._history(dice)
+                for path, body in history:
+                    await self._deliver(connection, path, body)
+                    if dice.random() < 0.2:
+                        await self._deliver(connection, *dice.choice(history))
 
     def _history(self, dice: random.Random) -> list[tuple[str, bytes]]:
         """One order's life, as badly ordered as webhooks come."""

@@ -63,15 +63,13 @@ async def test_kill_9_of_everything_at_once_under_load_loses_nothing_that_was_ac
 ) -> None:
     service = start_service()
     load = Load(service.port)
-    running = asyncio.create_task(load.run())
-    for _ in range(2):
-        await asyncio.wait_for(load.more(300), 30)
-        for pid in [service.process.pid, *running_on(service.cluster)]:
-            os.kill(pid, signal.SIGKILL)
-        await asyncio.to_thread(service.ended)
-        await asyncio.to_thread(service.start)
-    load.stop()
-    await asyncio.wait_for(running, 60)
+    async with load.flowing():
+        for _ in range(2):
+            await load.more(300)
+            for pid in [service.process.pid, *running_on(service.cluster)]:
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.to_thread(service.ended)
+            await asyncio.to_thread(service.start)
     assert_nothing_lost(service, load)
     assert service.stop() == 0
 

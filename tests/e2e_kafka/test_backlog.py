@@ -10,10 +10,8 @@ async def test_a_backlog_without_a_consumer_is_applied_when_one_comes(deploy: De
     deployment = deploy()
     deployment.taking.start()
     load = deployment.load()
-    running = asyncio.create_task(load.run())
-    await asyncio.wait_for(load.more(1500), 60)
-    load.stop()
-    await running
+    async with load.flowing():
+        await load.more(1500)
     assert load.answers.keys() == {202}
     assert deployment.topics.pending() == load.answers[202]
 

@@ -52,16 +52,14 @@ async def test_a_broker_that_is_away_costs_no_webhook_and_no_answer_takes_two_se
     seconds: float,
 ) -> None:
     load = deployment.load(per_second=PER_SECOND, retry_seconds=0.2)
-    running = asyncio.create_task(load.run())
-    await asyncio.wait_for(load.more(200), 30)
-    leave(own_kafka)
-    await asyncio.to_thread(look_around_for, deployment, load, seconds)
-    await asyncio.to_thread(come_back, own_kafka)
-    came_back = time.monotonic()
-    await asyncio.wait_for(load.more(100), 30)
-    taken_again_seconds = time.monotonic() - came_back
-    load.stop()
-    await asyncio.wait_for(running, 30)
+    async with load.flowing():
+        await load.more(200)
+        leave(own_kafka)
+        await asyncio.to_thread(look_around_for, deployment, load, seconds)
+        await asyncio.to_thread(come_back, own_kafka)
+        came_back = time.monotonic()
+        await load.more(100)
+        taken_again_seconds = time.monotonic() - came_back
 
     assert load.answers.keys() == {202, 503}
     assert load.slowest_seconds < ANSWER_SECONDS_MAX

@@ -118,12 +118,19 @@ class Topics:
 
     # ── What tests do to it ───────────────────────────────────────────────────────────────────────
 
-    def put(self, topic: str, key: str, value: bytes | None) -> None:
-        """As somebody who passes Ingest by."""
-        self._producer.produce(topic, value, key)
-
-    def flush(self) -> None:
+    def put(self, topic: str, key: str, value: bytes | None) -> tuple[int, int]:
+        """As somebody who passes Ingest by; partition and offset, when the broker has it."""
+        delivered: list[Message] = []
+        self._producer.produce(
+            topic, value, key, on_delivery=lambda _fault, message: delivered.append(message)
+        )
         assert self._producer.flush(_ASK_SECONDS) == 0
+        [message] = delivered
+        assert message.error() is None, message.error()
+        partition, offset = message.partition(), message.offset()
+        assert partition is not None
+        assert offset is not None
+        return partition, offset
 
     def admin(self) -> AdminClient:
         return AdminClient(self._client)
