@@ -50,8 +50,8 @@ lint: $(READY) ## Style, types, and the rules between packages
 format: $(READY) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
-benchmark: $(READY) ## Measure the service over HTTP; writes docs/benchmarks.md
-	$(BIN)/python -m tests.benchmarks
+benchmark: $(READY) ## Measure the services; writes docs/benchmarks.md (only=kafka: that section)
+	$(BIN)/python -m tests.benchmarks $(addprefix --only ,$(only))
 
 ##@ Data
 .PHONY: migrate seed-db clean-db print-db-size verify

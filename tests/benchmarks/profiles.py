@@ -19,9 +19,10 @@ CONNECTIONS = 64
 class Profiles:
     """One table for all loads that were sampled: a column each."""
 
-    def __init__(self, console: Console, functions: bool, title: str) -> None:
+    def __init__(self, console: Console, functions: bool, title: str, note: str = "") -> None:
         self._console = console
         self._title = title
+        self._note = note
         self._functions = functions
         self._loads: dict[str, dict[str, float]] = {}
 
@@ -52,7 +53,7 @@ class Profiles:
             self._title,
             ("layer", *self._loads),
             note="Sampled every two milliseconds of its CPU time, in runs of their own. Libraries "
-            "in C count for whoever called them.",
+            f"in C count for whoever called them.{self._note}",
         )
         layers = {layer for shares in self._loads.values() for layer in shares}
         columns = list(self._loads.values())

@@ -27,7 +27,10 @@ _KNOWN = {
     "prometheus_client": "metrics",
     "pydantic": "wire checks (contracts)",
     "tenacity": "tenacity",
-    "payment_manager/entrypoints/api/edge": "edge (limits, correlation id)",
+    "confluent_kafka": "Kafka client",
+    "payment_manager/entrypoints/http/edge": "edge (limits, correlation id)",
+    "payment_manager/entrypoints/http/bodies": "edge (limits, correlation id)",
+    "payment_manager/entrypoints/http/connection": "HTTP: uvicorn and httptools",
     "payment_manager/entrypoints": "entrypoints",
     "payment_manager/contracts": "wire checks (contracts)",
     "payment_manager/domain": "domain (decide, evolve)",
@@ -35,6 +38,7 @@ _KNOWN = {
     "payment_manager/application": "application",
     "payment_manager/adapters/telemetry/logs": "request log (structlog)",
     "payment_manager/adapters/telemetry": "metrics",
+    "payment_manager/adapters/kafka": "Kafka client",
     "payment_manager/adapters/postgres": "rows to JSON and back (adapter)",
 }
 _LOOP = "event loop and sockets (uvloop)"
