@@ -68,7 +68,8 @@ verify: $(READY) ## Prove that every row equals the fold of its events
 	$(APP) verify
 
 ##@ Labs
-.PHONY: lab-batching lab-unknown-outcome lab-duplicates lab-parking lab-paging
+.PHONY: lab-batching lab-unknown-outcome lab-duplicates lab-parking lab-paging \
+        lab-poison-message lab-reorder lab-broker-away lab-rebalance
 lab-batching: $(READY) ## One transaction a webhook, or one for all that are in flight
 	@$(BIN)/python -m labs.batching
 lab-unknown-outcome: $(READY) ## The provider takes the money and its answer gets lost
@@ -79,6 +80,14 @@ lab-parking: $(READY) ## A chargeback and its order's first webhook at once
 	@$(BIN)/python -m labs.parking
 lab-paging: $(READY) ## What page one thousand costs, by counting and by a cursor
 	@$(BIN)/python -m labs.paging
+lab-poison-message: $(READY) ## A message that can never be applied, and those around it
+	@$(BIN)/python -m labs.poison_message
+lab-reorder: $(READY) ## A history that comes twice and shuffled, and what a key keeps
+	@$(BIN)/python -m labs.reorder
+lab-broker-away: $(READY) ## The broker is away: who is told what, and what is lost
+	@$(BIN)/python -m labs.broker_away
+lab-rebalance: $(READY) ## Consumers join, leave and die while messages flow
+	@$(BIN)/python -m labs.rebalance
 
 ##@ Set-up
 .PHONY: install lock help

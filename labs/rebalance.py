@@ -27,7 +27,8 @@ from uuid import UUID
 import psycopg
 import structlog
 import uvloop
-from confluent_kafka import KafkaException
+from confluent_kafka import ConsumerGroupState, KafkaException
+from confluent_kafka.admin import AdminClient
 from psycopg_pool import AsyncConnectionPool
 
 from labs.ground import database, show
@@ -40,6 +41,7 @@ from labs.kafka_ground import (
     member,
     our_consumer,
     pending,
+    quiet,
     sender,
     until,
     what_is_told,
@@ -61,7 +63,7 @@ BURST = 50
 BURST_SECONDS = 0.5
 """A hundred webhooks a second, as providers send them: some at once."""
 
-BETWEEN_SECONDS = 3.0
+BETWEEN_SECONDS = 2.0
 """Two of the things that happen to a group."""
 
 DYING_SECONDS = 0.5
@@ -225,10 +227,12 @@ async def run() -> None:
 async def _happens(groups: Sequence[Group], brokers: str) -> Mapping[str, datetime]:
     """The same to all of them; answers what was sent, and when."""
     await _join(groups, 2)
+    await until(lambda: all(_has_members(brokers, group.way, 2) for group in groups))
     sent: dict[str, datetime] = {}
     sending = asyncio.create_task(_send(brokers, sent))
     await asyncio.sleep(BETWEEN_SECONDS)
     await _join(groups, 1)
+    await until(lambda: all(_has_members(brokers, group.way, 3) for group in groups))
     await asyncio.sleep(BETWEEN_SECONDS)
     for group in groups:
         group.tell(1, signal.SIGTERM)
@@ -248,6 +252,13 @@ async def _join(groups: Sequence[Group], members: int) -> None:
     for group in groups:
         for _ in range(members):
             await group.join()
+
+
+def _has_members(brokers: str, group: str, members: int) -> bool:
+    """And all of them have their partitions."""
+    admin = AdminClient(quiet(brokers))
+    found = admin.describe_consumer_groups([group])[group].result(10)
+    return found.state is ConsumerGroupState.STABLE and len(found.members) == members
 
 
 async def _send(brokers: str, sent: dict[str, datetime]) -> None:

@@ -1,0 +1,140 @@
+"""The labs run, and show what they say: trouble without the pattern, none with it.
+
+How to think about it: a lab is run as it stands, but smaller, and its table is looked at instead of
+printed. Which figure is trouble stands in the lab's page; here it is held.
+"""
+
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+import structlog
+
+from infra.kafka_server import why_not
+from labs import (
+    batching,
+    broker_away,
+    duplicates,
+    paging,
+    parking,
+    poison_message,
+    rebalance,
+    reorder,
+)
+
+Tables = list[list[Sequence[Any]]]
+
+needs_kafka = pytest.mark.skipif(why_not() is not None, reason=f"no Kafka here: {why_not()}")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """A lab turns them off for its process."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+async def _run(monkeypatch: pytest.MonkeyPatch, lab: ModuleType, **constants: float) -> Tables:
+    """The rows of its tables, with other constants than its own."""
+    for name, value in constants.items():
+        monkeypatch.setattr(lab, name, value)
+    tables: Tables = []
+    monkeypatch.setattr(lab, "show", lambda title, columns, rows: tables.append(list(rows)))
+    await lab.run()
+    return tables
+
+
+@pytest.mark.integration
+@needs_kafka
+async def test_a_poison_message_stalls_or_is_lost_but_with_us_it_is_put_aside_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [table, reasons] = await _run(
+        monkeypatch, poison_message, ORDERS=20, WEBHOOKS=4, USERS=10, BATCH_MAX=10, QUIET_SECONDS=1
+    )
+    retry, skip, drop, aside, refused, ours = (row[1:] for row in table)
+    applied, lost, stuck, dead, holes = range(5)
+    poison = len(poison_message.POISON)
+    assert retry[stuck] >= poison
+    assert retry[lost] == 0
+    assert skip[lost] == drop[lost] == poison
+    assert aside[dead] > poison
+    assert refused[lost] == refused[dead] == 0
+    assert refused[stuck] >= 1
+    assert list(ours) == [80, 0, 0, poison, 0]
+    assert ours[applied] + ours[dead] == 80 + poison
+    assert refused[holes] == 0
+    assert sum(count for _, count in reasons) == poison
+
+
+@pytest.mark.integration
+@needs_kafka
+async def test_a_shuffled_history_that_comes_twice_ends_in_the_same_rows_with_us(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [twice, keys] = await _run(monkeypatch, reorder, ORDERS=30, WEBHOOKS=4, USERS=6)
+    by_offset, by_id_and_time, by_id, ours = (row[1:] for row in twice)
+    wrong, effects, doubled = range(3)
+    assert by_offset[doubled] == by_id_and_time[doubled] == 120
+    assert by_id[doubled] == 0
+    assert min(by_offset[wrong], by_id_and_time[wrong], by_id[wrong]) > 0
+    assert list(ours) == [0, 120, 0]
+    assert ours[effects] == by_id[effects]
+
+    none, order_id, user_id = (row[1:] for row in keys)
+    orders, users, wrong_last, wrong_ours, stale = range(5)
+    assert none[orders] > 0
+    assert none[wrong_last] > 0
+    assert none[wrong_ours] == 0
+    assert order_id[orders] == order_id[wrong_last] == order_id[stale] == 0
+    assert order_id[users] > 0
+    assert list(user_id) == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.chaos
+@needs_kafka
+async def test_while_the_broker_is_away_we_refuse_in_time_and_lose_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [table] = await _run(
+        monkeypatch, broker_away, WELL_SECONDS=1.0, AWAY_SECONDS=4.0, CRASH_AFTER_SECONDS=3.0
+    )
+    first, _, ours = (row[1:] for row in table)
+    taken, refused, _, lost, _, longest_seconds, _ = range(7)
+    assert first[lost] > 0
+    assert ours[lost] == 0
+    assert ours[taken] > 0
+    assert ours[refused] > 0
+    assert float(ours[longest_seconds]) < 2.0
+
+
+@pytest.mark.chaos
+@needs_kafka
+async def test_members_join_leave_and_die_and_with_us_nothing_is_lost_or_doubled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [table] = await _run(monkeypatch, rebalance)
+    timer, short_timer, before, ours = (row[1:] for row in table)
+    _, lost, doubled, *_ = range(6)
+    assert timer[lost] + timer[doubled] > 0
+    assert short_timer[lost] + short_timer[doubled] > 0
+    assert before[lost] > 0
+    assert ours[lost] == ours[doubled] == 0
+
+
+@pytest.mark.integration
+async def test_labs_of_the_database_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    [batches] = await _run(monkeypatch, batching, SENDERS=8, SECONDS=0.2, WARM_SECONDS=0.1)
+    assert float(batches[-1][-1]) > 1
+
+    [copies] = await _run(monkeypatch, duplicates, WEBHOOKS=2, COPIES=5)
+    assert list(copies[-1][1:]) == [2, 0, 0, 2, 0, 0]
+
+    [pairs] = await _run(monkeypatch, parking, PAIRS=5)
+    assert list(pairs[-1][1:3]) == [0, 5]
+
+    monkeypatch.setattr(paging, "PAGES", (1, 2))
+    [_, walks] = await _run(monkeypatch, paging, ORDERS=2000, WALK_PAGES=2)
+    assert walks[-1][-1] == 0
