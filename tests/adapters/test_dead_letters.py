@@ -5,6 +5,8 @@ own; what a replay gives back is read from there by a client that knows nothing 
 """
 
 import asyncio
+import base64
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -30,7 +32,7 @@ from payment_manager.application.dead_letters import (
     DeadLetterTriage,
     Step,
     Verdict,
-    open_letters,
+    count_letters,
 )
 from payment_manager.application.ports import (
     DeadLetter,
@@ -43,6 +45,7 @@ from payment_manager.application.ports import (
 )
 from payment_manager.contracts.envelope import CORRELATION_HEADER, Kind, encode
 from payment_manager.entrypoints.dlq.contents import ReadContents
+from payment_manager.entrypoints.dlq.work import act_on_letters, list_letters, show_letter
 from payment_manager.settings import Settings, load
 from tests.clock import FakeClock
 from tests.webhooks import ANN, order_webhook
@@ -108,7 +111,7 @@ class Post:
         return [f"{shown.letter.id.partition}/{shown.letter.id.offset}" for shown in listing.shown]
 
     async def count(self) -> int:
-        return await open_letters(self.box, self.actions, Space.ORDER)
+        return (await count_letters(self.box, self.actions, Space.ORDER)).open
 
     async def act(
         self, handling: Handling, *chosen: LetterId | str, by: By | None = BY_ANN
@@ -419,6 +422,65 @@ async def test_every_action_leaves_its_row(post: Post, pool: AsyncConnectionPool
     assert rows == [
         (0, 0, "dropped", "ann", BY_ANN.reason, at, *why, 0, "c-1", None, None),
         (0, 1, "replayed", "bob", BY_BOB.reason, at, *why, 1, "c-1", 0, 0),
+    ]
+
+
+# ── On the screen ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_nothing_that_stands_in_a_letter_moves_the_cursor(
+    post: Post, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "\x1b[2J\u009b31m\u202e[red]".encode()
+    headers: dict[str, Any] = {"dlq-error-class": evil, "dlq-error-message": evil, "x": b"\xff\x1b"}
+    producer = Producer({"bootstrap.servers": post.brokers})
+    for value in (evil, b'{"payload":{"order_id":"%b"}}' % evil[5:], b"\xff\x1b", None):
+        producer.produce(f"{post.topic}.dlq", value, key=evil, headers=headers)
+    assert producer.flush(20) == 0
+    for as_json in (False, True):
+        await list_letters(post.triage, [Space.ORDER], 10, True, as_json)
+        for offset in range(4):
+            await show_letter(post.triage, place(offset), as_json)
+    await act_on_letters(post.triage, DROPPED, Chosen(), BY_ANN)
+    printed = capsys.readouterr().out
+    assert not [each for each in printed if not each.isprintable() and each != "\n"]
+    assert "[red]" in printed
+
+
+async def test_a_letter_is_shown_whole_and_for_machines_byte_for_byte(
+    post: Post, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await post.write(b'{"amount": 100.50, "name": "J\xc3\xb6rg"}', b"\xff")
+    await post.act(DROPPED, place(0))
+    capsys.readouterr()
+    await show_letter(post.triage, place(0), False)
+    shown = capsys.readouterr().out
+    assert shown.startswith("orders/0/0, dropped\n")
+    assert '  "amount": 100.50,\n  "name": "Jörg"\n' in shown
+    assert "would still fail" in shown
+    assert "dropped by ann at" in shown
+    await show_letter(post.triage, place(1), True)
+    document = json.loads(capsys.readouterr().out)
+    assert base64.b64decode(document["value_base64"]) == b"\xff"
+    assert (document["state"], document["source_topic"]) == ("open", post.topic)
+
+
+async def test_of_many_letters_the_first_are_named_and_all_are_counted(
+    post: Post, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await post.write(*[sound(f"ord-{number}") for number in range(120)])
+    await act_on_letters(post.triage, DROPPED, Chosen(), None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "orders/0/0, InvalidInput, order ord-0: would be dropped"
+    assert lines[50:] == [
+        "… and more of these",
+        "120 letters would be dropped",
+        "nothing was changed: say --yes and --reason to do it",
+    ]
+    await list_letters(post.triage, list(Space), 2, False, False)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "120 open dead letters: 120 InvalidInput",
+        "the oldest 2 are shown; 118 more: --limit",
     ]
 
 

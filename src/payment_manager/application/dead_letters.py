@@ -313,11 +313,19 @@ def _oldest(shown: list[Shown], limit: int) -> list[Shown]:
     return sorted(shown, key=lambda each: (each.letter.written_at, each.letter.id))[:limit]
 
 
-async def open_letters(box: DeadLetterBox, actions: DeadLetterActions, space: Space) -> int:
-    """How many are neither replayed nor dropped, without reading them; copies count. Raises
-    `Unavailable`.
-    """
+@dataclass(frozen=True, slots=True)
+class LetterCount:
+    """`open`: neither replayed nor dropped, copies counted. `replayed`: messages given back."""
+
+    open: int
+    replayed: int
+
+
+async def count_letters(
+    box: DeadLetterBox, actions: DeadLetterActions, space: Space
+) -> LetterCount:
+    """Without reading the letters: by where the topic begins and ends. Raises `Unavailable`."""
     topic_id, partitions = await box.extent(space)
     there = sum(end - first for _, first, end in partitions)
-    handled = await actions.handled(topic_id, partitions) if there else 0
-    return max(0, there - handled)
+    handled, replayed = await actions.handled(topic_id, partitions) if there else (0, 0)
+    return LetterCount(max(0, there - handled), replayed)

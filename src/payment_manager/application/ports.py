@@ -475,9 +475,11 @@ class DeadLetterActions(Protocol):
 
     async def past(self, letters: Sequence[Letter]) -> Mapping[LetterId, Sequence[Handled]]: ...
 
-    async def handled(self, topic_id: str, partitions: Sequence[tuple[int, int, int]]) -> int:
+    async def handled(
+        self, topic_id: str, partitions: Sequence[tuple[int, int, int]]
+    ) -> tuple[int, int]:
         """How many letters within these (partition, first offset, offset after the last) were
-        replayed or dropped.
+        replayed or dropped, and how many messages were given back.
         """
         ...
 

@@ -16,8 +16,8 @@ from payment_manager.bootstrap.dead_letters import dead_letter_box
 from payment_manager.bootstrap.running import running
 from payment_manager.entrypoints.worker.consume import Consume
 from payment_manager.entrypoints.worker.consumers import Consumers, Membership
+from payment_manager.entrypoints.worker.letter_counts import keep_counting_dead_letters
 from payment_manager.entrypoints.worker.limit import DeadLetterLimit
-from payment_manager.entrypoints.worker.open_letters import keep_counting_open_letters
 from payment_manager.settings import Settings
 
 
@@ -67,7 +67,7 @@ async def running_consumers(
         )
         await stack.enter_async_context(
             running(
-                keep_counting_open_letters(
+                keep_counting_dead_letters(
                     dead_letter_box(settings, ask_seconds=2.0),  # a stop waits for an answer
                     PostgresDeadLetterActions(pool),
                     telemetry,

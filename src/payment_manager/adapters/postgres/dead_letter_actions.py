@@ -36,7 +36,9 @@ class PostgresDeadLetterActions:
             async with self._pool.connection() as connection:
                 return await PostgresDeadLetterBook(connection).past(letters)
 
-    async def handled(self, topic_id: str, partitions: Sequence[tuple[int, int, int]]) -> int:
+    async def handled(
+        self, topic_id: str, partitions: Sequence[tuple[int, int, int]]
+    ) -> tuple[int, int]:
         values = {
             "topic_id": topic_id,
             "partitions": [partition for partition, _, _ in partitions],
@@ -48,7 +50,8 @@ class PostgresDeadLetterActions:
                 cursor = await connection.execute(SQL["dead_letters_handled"], values)
                 row = await cursor.fetchone()
         assert row is not None  # an aggregate always has one row
-        return int(row[0])
+        handled, replayed = row
+        return handled, replayed
 
 
 class PostgresDeadLetterBook:

@@ -2,7 +2,8 @@
 
 How to think about it: I2 ends here. The sum of `webhooks_accepted` over all services equals the sum
 of `webhooks_total` over applied, stale, duplicate, rejected, parked and dead_lettered, and what is
-pending: in flight in sync mode, `webhooks_pending` in Kafka mode.
+pending: in flight in sync mode, `webhooks_pending` in Kafka mode. A dead letter that is replayed
+comes to something once more: `dead_letters_replayed` says how many did.
 """
 
 from datetime import datetime
@@ -10,6 +11,7 @@ from datetime import datetime
 from prometheus_client import Counter, Gauge, Histogram
 
 from payment_manager.adapters.telemetry.edge_metrics import NAME, EdgeTelemetry
+from payment_manager.application.dead_letters import LetterCount
 from payment_manager.application.ports import OpenIntents, PartitionHealth, Space
 
 
@@ -75,6 +77,12 @@ class PrometheusTelemetry(EdgeTelemetry):
             ["space"],
             registry=registry,
         )
+        self._replayed = Gauge(
+            f"{NAME}_dead_letters_replayed",
+            "Kafka mode: messages that were given back and count again, of all processes.",
+            ["space"],
+            registry=registry,
+        )
         self._days_ahead = Gauge(
             f"{NAME}_partition_days_ahead", "Days made ahead in the event logs.", registry=registry
         )
@@ -118,5 +126,6 @@ class PrometheusTelemetry(EdgeTelemetry):
     def dead_letters_refused(self, space: Space, refused: bool) -> None:
         self._refused.labels(space).set(refused)
 
-    def dead_letters_open(self, space: Space, count: int) -> None:
-        self._open_letters.labels(space).set(count)
+    def dead_letters(self, space: Space, counted: LetterCount) -> None:
+        self._open_letters.labels(space).set(counted.open)
+        self._replayed.labels(space).set(counted.replayed)

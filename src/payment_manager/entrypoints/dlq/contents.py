@@ -26,6 +26,8 @@ class ReadContents:
             read(message, space)
         except InvalidInput as invalid:
             return str(invalid)
+        except Exception as fault:  # what a consumer dead-letters too
+            return f"a fault in the service ({type(fault).__name__})"
         return None
 
     def order_id(self, message: Message) -> str | None:
