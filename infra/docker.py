@@ -42,8 +42,8 @@ def start() -> None:
 
 
 def stop() -> None:
-    """All of it; the data stays in its volumes."""
-    subprocess.run(_compose("down"), check=True)
+    """All of it, of every profile; the data stays in its volumes."""
+    subprocess.run(_compose("--profile", "*", "down"), check=True)
 
 
 def addresses(postgres_port: int, kafka_port: int, provider_port: int) -> Mapping[str, str]:
