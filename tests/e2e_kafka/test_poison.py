@@ -1,0 +1,201 @@
+"""Poison in the flow, and dead letters that can't be written: neither costs a good webhook."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+
+from payment_manager.contracts.envelope import Kind, encode
+from tests.e2e.chaos import assert_nothing_lost
+from tests.e2e.load import user
+from tests.e2e.service import SECRET, eventually
+from tests.e2e.wire import ORDERS
+from tests.e2e_kafka.conftest import Deploy
+from tests.e2e_kafka.deployment import Deployment
+from tests.e2e_kafka.topics import Topics
+from tests.webhooks import chargeback_webhook, order_webhook
+
+WEBHOOKS = 2000
+POISON_EVERY = 100
+
+STOP_SECONDS_MAX = 8.0
+"""Of a service whose consumer waits: an attempt under way takes five."""
+
+
+def wrapped(kind: Kind, payload: bytes) -> bytes:
+    return encode(uuid4(), "key", kind, payload, datetime.now(UTC))
+
+
+POISON: list[Callable[[], bytes | None]] = [
+    lambda: f"nonsense {uuid4()} {SECRET}".encode(),
+    lambda: b"\xff\xfe" + uuid4().bytes,
+    lambda: json.dumps({"event_id": str(uuid4()), "payload": {}}).encode(),
+    lambda: json.dumps([SECRET, str(uuid4())]).encode(),
+    lambda: wrapped(Kind.DISPUTE, chargeback_webhook()),  # in the wrong topic
+    lambda: wrapped(Kind.ORDER, order_webhook(status=SECRET)),
+    lambda: wrapped(Kind.ORDER, order_webhook(updated_at="2026-01-02T10:00:00")),
+    lambda: wrapped(Kind.ORDER, order_webhook(order_id="events")),
+    lambda: wrapped(Kind.ORDER, b"[]"),
+    lambda: None,
+]
+"""What may lie in the orders' topic and can never be applied; each call makes another one."""
+
+
+async def test_one_percent_of_poison_is_put_aside_with_its_reason_and_all_else_is_applied(
+    deploy: Deploy,
+) -> None:
+    deployment = deploy()
+    topics = deployment.start().topics
+    load = deployment.load()
+    poison: list[tuple[str, bytes | None]] = []
+    conflicts: list[bytes] = []
+    async with load.flowing():
+        for number in range(WEBHOOKS // POISON_EVERY):
+            await load.more(POISON_EVERY)
+            # Among the good ones of the same key.
+            key, value = user(number), POISON[number % len(POISON)]()
+            topics.put(topics.orders, key, value)
+            poison.append((key, value))
+            # The id of one that is acknowledged, with other content.
+            order_id, taken = [sent[1:] for sent in load.acknowledged if sent[0] == ORDERS][-1]
+            owner = user(int(order_id.rpartition("-")[2]))
+            conflict = order_webhook(order_id, user_id=owner, provider_event_id=taken, n=number)
+            await asyncio.to_thread(deployment.deliver, ORDERS, conflict)
+            conflicts.append(conflict)
+    deployment.settled()
+
+    letters = topics.dead_letters()
+    found = Counter(letter.headers["dlq-error-class"] for letter in letters)
+    assert found == {"InvalidInput": len(poison), "WebhookConflict": len(conflicts)}
+    invalid = [each for each in letters if each.headers["dlq-error-class"] == "InvalidInput"]
+    unchanged = Counter((str(each.key, "utf-8"), each.value) for each in invalid if each.key)
+    assert unchanged == Counter(poison)
+    conflicting = [each for each in letters if each not in invalid]
+    payloads = [json.loads(each.value or b"")["payload"] for each in conflicting]
+    assert sorted(map(json.dumps, payloads)) == sorted(body.decode() for body in conflicts)
+    for letter in letters:
+        assert_says_why(letter.headers, topics)
+    assert len({letter.source for letter in letters}) == len(letters)
+
+    assert_nothing_lost(deployment.api, load)
+    eventually(lambda: dead_lettered(deployment) == len(letters), timeout=5)
+    [(known,)] = deployment.api.query("SELECT count(*) FROM webhook_ids")
+    assert len(load.acknowledged) + len(conflicts) == known + len(conflicting)
+    deployment.stop()
+
+
+def assert_says_why(said: dict[str, str], topics: Topics) -> None:
+    assert said["dlq-error-message"]
+    assert SECRET not in "".join(said.values())
+    assert said["dlq-attempts"] == "1"
+    assert said["dlq-source-topic"] == topics.orders
+    first, last = (
+        datetime.fromisoformat(said[name]) for name in ("dlq-first-failure", "dlq-last-failure")
+    )
+    assert first == last
+    assert first.tzinfo is not None
+    assert datetime.now(UTC) - first < timedelta(minutes=5)
+
+
+def dead_lettered(deployment: Deployment) -> float:
+    return deployment.metric(deployment.api, "webhooks_total", outcome="dead_lettered")
+
+
+# ── Dead letters that can't be written ────────────────────────────────────────────────────────────
+
+
+def remove(deployment: Deployment) -> None:
+    topics = deployment.topics
+    topics.remove(f"{topics.orders}.dlq")
+
+
+def make(deployment: Deployment) -> None:
+    topics = deployment.topics
+    topics.make([f"{topics.orders}.dlq"])
+
+
+def restart(deployment: Deployment) -> None:
+    """Which makes what is missing."""
+    began = time.monotonic()
+    assert deployment.api.stop() == 0
+    assert time.monotonic() - began < STOP_SECONDS_MAX
+    deployment.api.start()
+
+
+def shrink(deployment: Deployment) -> None:
+    _set_size(deployment.topics, "100")
+
+
+def enlarge(deployment: Deployment) -> None:
+    _set_size(deployment.topics, "2000000")
+
+
+def _set_size(topics: Topics, size: str) -> None:
+    change = ConfigEntry("max.message.bytes", size, incremental_operation=AlterConfigOpType.SET)
+    topic = ConfigResource(
+        ConfigResource.Type.TOPIC, f"{topics.orders}.dlq", incremental_configs=[change]
+    )
+    admin = topics.admin()
+    for changed in admin.incremental_alter_configs([topic]).values():
+        changed.result(10)
+
+
+@pytest.mark.parametrize(
+    ("harm", "repair"),
+    [(remove, make), (remove, restart), (shrink, enlarge)],
+    ids=["removed-made", "removed-restarted", "too-small"],
+)
+async def test_dead_letters_that_are_refused_hold_the_offsets_until_they_are_taken(
+    deploy: Deploy, harm: Callable[[Deployment], None], repair: Callable[[Deployment], None]
+) -> None:
+    deployment = deploy()
+    topics = deployment.start().topics
+    deployment.expect("dead_letters_refused")
+    # The writer knows the topic, and has written there before.
+    topics.put(topics.orders, user(0), b"before")
+    deployment.settled()
+    harm(deployment)
+
+    load = deployment.load(per_second=100)
+    async with load.flowing():
+        await load.more(100)
+        partition, offset = topics.put(topics.orders, user(0), b"while refused")
+        await asyncio.to_thread(eventually, lambda: is_refused(deployment), 30)
+        orders_stood = topics.committed(topics.orders)
+        disputes_stood = topics.committed(topics.disputes)
+        await load.more(200)
+        assert load.answers.keys() == {202}
+        assert topics.committed(topics.orders) == orders_stood
+        assert orders_stood[partition] <= offset
+        assert sum(topics.committed(topics.disputes)) > sum(disputes_stood)  # not its trouble
+        assert is_refused(deployment)
+        await asyncio.to_thread(eventually, lambda: waits(deployment), 30)
+
+    await asyncio.to_thread(repair, deployment)
+    await asyncio.to_thread(deployment.settled)
+    assert not is_refused(deployment)
+    # Its source tells that it is one, should it have been written twice.
+    sources = {letter.source: letter.value for letter in topics.dead_letters()}
+    assert sources[topics.orders, partition, offset] == b"while refused"
+    assert set(sources.values()) <= {b"before", b"while refused"}
+    assert_nothing_lost(deployment.api, load)
+    deployment.stop()
+
+
+def waits(deployment: Deployment) -> bool:
+    """The probe says so, and that the service is good for all else."""
+    ready = deployment.operators.get("/health/ready")
+    checks = ready.json()["checks"]
+    assert (ready.status_code, checks["dispute_consumer"]) == (200, "ok")
+    return bool(checks["order_consumer"].startswith("degraded: waits"))
+
+
+def is_refused(deployment: Deployment) -> bool:
+    """The alarm."""
+    return deployment.metric(deployment.api, "dead_letters_refused", space="order") == 1
