@@ -9,12 +9,12 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from psycopg_pool import AsyncConnectionPool
@@ -27,6 +27,7 @@ from payment_manager.adapters.postgres.transactions import PostgresDatabase
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.apply_webhooks import ApplyWebhooks, Taken, Webhook
 from payment_manager.application.ports import DeadLetters, Messages, Space
+from payment_manager.application.ports import Message as Polled
 from payment_manager.contracts.envelope import CORRELATION_HEADER, Kind, encode
 from payment_manager.entrypoints.worker.consume import Consume
 from payment_manager.entrypoints.worker.limit import DeadLetterLimit
@@ -36,6 +37,28 @@ SECONDS_MAX = 30.0
 """For what takes a second on a quiet machine."""
 
 Apply = Callable[[Sequence[Webhook]], Awaitable[Sequence[Taken | Exception]]]
+
+
+class Around:
+    """A membership in which a test lets something fail; all else is the real one's."""
+
+    def __init__(self, messages: Messages) -> None:
+        self.messages = messages
+
+    async def poll(self, limit: int, wait_seconds: float) -> Sequence[Polled]:
+        return await self.messages.poll(limit, wait_seconds)
+
+    async def commit(self, messages: Sequence[Polled]) -> None:
+        await self.messages.commit(messages)
+
+    def held(self) -> AbstractAsyncContextManager[None]:
+        return self.messages.held()
+
+    async def stay(self, seconds: float) -> bool:
+        return await self.messages.stay(seconds)
+
+    async def pending(self) -> int:
+        return await self.messages.pending()
 
 
 class Event(NamedTuple):
@@ -176,7 +199,7 @@ class Flow:
             found = reader.committed(asked, timeout=10)
         return {at.partition: at.offset for at in found if at.offset >= 0}
 
-    def dead(self) -> list[Message]:
+    def dead(self) -> list[Polled]:
         """All that is in the topic of dead letters now."""
         return messages_in(self.brokers, self.dead_topic)
 
@@ -196,8 +219,8 @@ def _order(number: int) -> bytes:
     )
 
 
-def messages_in(brokers: str, topic: str) -> list[Message]:
-    found: list[Message] = []
+def messages_in(brokers: str, topic: str) -> list[Polled]:
+    found: list[Any] = []
     with _reader(brokers, "reader") as reader:
         for partition in reader.list_topics(topic, timeout=10).topics[topic].partitions:
             at = TopicPartition(topic, partition, 0)
@@ -207,7 +230,17 @@ def messages_in(brokers: str, topic: str) -> list[Message]:
             while len(found) < end:
                 assert time.monotonic() < deadline
                 found += reader.consume(end - len(found), 0.2)
-    return found
+    return [
+        Polled(
+            message.topic(),
+            message.partition(),
+            message.offset(),
+            message.key(),
+            message.value(),
+            message.headers() or (),
+        )
+        for message in found
+    ]
 
 
 @contextmanager

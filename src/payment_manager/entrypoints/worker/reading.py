@@ -8,7 +8,7 @@ from payment_manager.application.ports import Message, Space
 from payment_manager.contracts.commands import chargeback_notice, order_snapshot
 from payment_manager.contracts.envelope import CORRELATION_HEADER, Kind, decode
 from payment_manager.contracts.webhooks import read_chargeback_webhook, read_order_webhook
-from payment_manager.contracts.wire import correlation_id
+from payment_manager.contracts.wire import FieldError, InvalidInput, correlation_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,13 @@ class Delivered:
 
 def read(message: Message, space: Space) -> Delivered:
     """Raises `InvalidInput` for what can never be applied."""
+    try:
+        return _read(message, space)
+    except RecursionError:  # of the decoder, which goes as deep as the interpreter's stack
+        raise InvalidInput(FieldError("", "must not be nested so deeply")) from None
+
+
+def _read(message: Message, space: Space) -> Delivered:
     correlated = correlation_of(message)
     if space is Space.ORDER:
         envelope = decode(message.value, Kind.ORDER)
