@@ -238,12 +238,12 @@ class Flow:
     async def worked_off(self, backlog: Backlog, meter: CpuMeter) -> Turn:
         """From the shot until all of it is committed."""
         await self.shoot()
-        began, counted_from, cpu = 0.0, -1, meter.read()
+        began, counted_from, cpu = time.perf_counter(), 0, meter.read()
         async for now, applied in self.progress(backlog):
-            if counted_from < 0 and applied >= backlog.count * WARM_UP_SHARE:
-                began, counted_from, cpu = now, applied, meter.read()
             if applied == backlog.count:
                 return Turn(applied - counted_from, now - began, meter.read() - cpu)
+            if counted_from == 0 and applied >= backlog.count * WARM_UP_SHARE:
+                began, counted_from, cpu = now, applied, meter.read()
         raise AssertionError("a backlog's progress ends with all of it")
 
     # ── Watching ──────────────────────────────────────────────────────────────────────────────────
@@ -324,7 +324,8 @@ def durability(flow: Flow) -> dict[str, str]:
     ]
     of_topic = ConfigResource(ConfigResource.Type.TOPIC, flow.kafka_orders_topic)
     config = admin.describe_configs([of_topic])[of_topic].result(_ASK_SECONDS)
-    publisher = KafkaPublisher({}, queue_max=1, message_bytes_max=flow.max_body_bytes)
+    client = {"bootstrap.servers": flow.kafka_brokers, "log_level": 0}
+    publisher = KafkaPublisher(client, queue_max=1, message_bytes_max=flow.max_body_bytes)
     flush = int(config["flush.messages"].value)
     return {
         "acks": str(publisher._config["acks"]),

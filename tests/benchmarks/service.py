@@ -96,9 +96,10 @@ async def running_bare_app() -> AsyncIterator[tuple[Address, CpuMeter]]:
     process = Popen(
         [sys.executable, "-m", "tests.benchmarks.bare_app"], stdout=PIPE, start_new_session=True
     )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
-        port = int(await asyncio.to_thread(process.stdout.readline))
+        with process.stdout:
+            port = int(await asyncio.to_thread(process.stdout.readline))
         yield Address("127.0.0.1", port), CpuMeter(process.pid)
     finally:
         process.terminate()
