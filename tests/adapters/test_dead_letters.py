@@ -20,12 +20,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from psycopg_pool import AsyncConnectionPool
+from structlog.testing import capture_logs
 
 from infra.kafka_server import KafkaServer
 from payment_manager.adapters.kafka.connection import client_config
 from payment_manager.adapters.kafka.dead_letter_box import KafkaDeadLetterBox
 from payment_manager.adapters.kafka.dead_letters import KafkaDeadLetters
 from payment_manager.adapters.postgres.dead_letter_actions import PostgresDeadLetterActions
+from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.dead_letters import (
     By,
     Chosen,
@@ -46,6 +48,8 @@ from payment_manager.application.ports import (
 from payment_manager.contracts.envelope import CORRELATION_HEADER, Kind, encode
 from payment_manager.entrypoints.dlq.contents import ReadContents
 from payment_manager.entrypoints.dlq.work import act_on_letters, list_letters, show_letter
+from payment_manager.entrypoints.worker import letter_counts
+from payment_manager.entrypoints.worker.letter_counts import keep_counting_dead_letters
 from payment_manager.settings import Settings, load
 from tests.clock import FakeClock
 from tests.webhooks import ANN, order_webhook
@@ -496,6 +500,38 @@ async def test_without_a_broker_the_question_ends_in_seconds(pool: AsyncConnecti
         await post.another_triage().listing(list(Space), 10, False)
     with pytest.raises(Unavailable):
         await post.count()
+
+
+async def test_they_are_counted_for_the_metrics_and_a_broker_that_is_away_is_waited_out(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letter_counts, "COUNT_SECONDS", 0.01)
+    telemetry = PrometheusTelemetry()
+    away = KafkaDeadLetterBox(
+        client_config(load(Settings, kafka_brokers="127.0.0.1:1")),
+        dict.fromkeys(Space, "nobody"),
+        ask_seconds=0.05,
+    )
+    await post.write(POISON, sound(), sound("ord-2"))
+    await post.act(REPLAYED, place(1))
+    await post.act(DROPPED, place(2))
+    with capture_logs() as logs:
+        waiting = asyncio.create_task(keep_counting_dead_letters(away, post.actions, telemetry))
+        async with asyncio.timeout(20):
+            while [each["event"] for each in logs].count("dead_letters_not_counted") < 4:
+                await asyncio.sleep(0.01)
+        waiting.cancel()
+    assert b"dead_letters_open{" not in telemetry.render()
+    counting = asyncio.create_task(keep_counting_dead_letters(post.box, post.actions, telemetry))
+    async with asyncio.timeout(20):
+        while b'dead_letters_replayed{space="dispute"}' not in telemetry.render():
+            await asyncio.sleep(0.01)
+    lines = telemetry.render().decode().splitlines()
+    assert 'payment_manager_dead_letters_open{space="order"} 1.0' in lines
+    assert 'payment_manager_dead_letters_replayed{space="order"} 1.0' in lines
+    assert 'payment_manager_dead_letters_open{space="dispute"} 0.0' in lines
+    assert not counting.done()
+    counting.cancel()
 
 
 async def test_many_letters_are_listed_without_being_kept(post: Post) -> None:

@@ -80,7 +80,7 @@ def _row(shown: Shown, with_closed: bool) -> Sequence[str]:
         str(letter.attempts),
         shown.order_id or "",
         _source(letter),
-        *(["\n".join(map(_deed, shown.past))] if with_closed else []),
+        *(["\n".join(_deed(letter, done) for done in shown.past)] if with_closed else []),
     )
 
 
@@ -126,7 +126,7 @@ def print_letter(shown: Shown, message: Message, fault: str | None) -> None:
     if shown.past:
         print("history")
     for done in shown.past:
-        print(f"  {printable(_deed(done))}")
+        print(f"  {printable(_deed(letter, done))}")
 
 
 def _shown_value(value: bytes | None) -> str:
@@ -244,23 +244,25 @@ def _what(step: Step) -> str:
 
 
 def _became(step: Step, handling: Handling) -> str:
+    letter, handled = step.letter, step.handled
     fails = f", and would still fail: {step.fault}" if step.fault else ""
     match step.verdict:
         case Verdict.READY:
-            to = ""
-            if handling is Handling.REPLAYED and step.letter is not None:
-                to = f" to {step.letter.topic.removesuffix(DEAD_LETTER_SUFFIX)}"
+            assert letter is not None
+            to = f" to {_topic(letter)}" if handling is Handling.REPLAYED else ""
             return f"would be {handling}{to}{fails}"
         case Verdict.DONE:
-            assert step.handled is not None
-            return f"{handling}{_place(step.handled)}{fails}"
+            assert letter is not None
+            assert handled is not None
+            return f"{handling}{_place(letter, handled)}{fails}"
         case Verdict.COPY:
             return "a copy of one before, which goes with it"
         case Verdict.MISSING:
             return "there is no such letter"
         case Verdict.EARLIER:
-            assert step.handled is not None
-            return f"already {_deed(step.handled)}"
+            assert letter is not None
+            assert handled is not None
+            return f"already {_deed(letter, handled)}"
         case Verdict.UNREADABLE:
             return f"left, since it would still fail: {step.fault}"
         case Verdict.FAILED:
@@ -284,13 +286,22 @@ def _source(letter: Letter) -> str:
     return f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
 
 
-def _place(done: Handled) -> str:
-    return "" if done.replayed_to is None else " to {}/{}".format(*done.replayed_to)
+def _topic(letter: Letter) -> str:
+    """Where a replay gives the message back."""
+    return letter.topic.removesuffix(DEAD_LETTER_SUFFIX)
 
 
-def _deed(done: Handled) -> str:
+def _place(letter: Letter, done: Handled) -> str:
+    if done.replayed_to is None:
+        return ""
+    partition, offset = done.replayed_to
+    return f" to {_topic(letter)}/{partition}/{offset}"
+
+
+def _deed(letter: Letter, done: Handled) -> str:
     copy = " (as a copy)" if done.is_copy else ""
-    return f"{done.handling}{_place(done)} by {done.actor} at {_time(done.at)}{copy}: {done.reason}"
+    place, at = _place(letter, done), _time(done.at)
+    return f"{done.handling}{place} by {done.actor} at {at}{copy}: {done.reason}"
 
 
 def _as_json(document: dict[str, Any]) -> str:
