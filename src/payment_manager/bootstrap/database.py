@@ -3,11 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
 
 from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres, running_url
-from payment_manager.adapters.postgres.pool import Pool, opened_pool, wait_until_reachable
+from payment_manager.adapters.postgres.pool import (
+    WAIT_SECONDS,
+    Pool,
+    opened_pool,
+    wait_until_reachable,
+)
+from payment_manager.application.ports import Unavailable
 from payment_manager.settings import Settings
+
+log = structlog.get_logger()
 
 
 @asynccontextmanager
@@ -22,6 +33,30 @@ async def own_database(settings: Settings) -> AsyncIterator[str]:
         await wait_until_reachable(url)
         await asyncio.to_thread(migrate.upgrade, url)
         yield url
+
+
+@asynccontextmanager
+async def shared_database(settings: Settings) -> AsyncIterator[str]:
+    """For workers: the database that the API has, and that may be starting this very moment.
+
+    A server of its own would be one that the API then finds its data folder taken by.
+    """
+    url = settings.pg_url or await _of_a_running_service(settings.data_dir)
+    await wait_until_reachable(url)
+    await asyncio.to_thread(migrate.upgrade, url)
+    yield url
+
+
+async def _of_a_running_service(data_dir: Path) -> str:
+    for _ in range(WAIT_SECONDS):
+        if (url := await asyncio.to_thread(running_url, data_dir)) is not None:
+            return url
+        log.warning("waiting_for_the_api", data_dir=str(data_dir))
+        await asyncio.sleep(1)
+    raise Unavailable(
+        f"DATA_DIR: no API has its database in {data_dir};"
+        " start it there, or name a database by PG_URL"
+    )
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from payment_manager.adapters.postgres.transactions import PostgresDatabase
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.apply_webhooks import ApplyWebhooks
 from payment_manager.bootstrap.consumers import running_consumers
-from payment_manager.bootstrap.database import any_database
+from payment_manager.bootstrap.database import shared_database
 from payment_manager.bootstrap.running import running
 from payment_manager.entrypoints.api.upkeep import keep_days_ahead
 from payment_manager.entrypoints.http.operations import Probes
@@ -25,7 +25,7 @@ from payment_manager.settings import Settings
 async def worker_service(settings: Settings) -> AsyncIterator[ASGIApp]:
     """A worker, ready; beside an API on the same machine it shares the embedded database."""
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(any_database(settings))
+        url = await stack.enter_async_context(shared_database(settings))
         pool = await stack.enter_async_context(opened_pool(url, settings.pg_pool_max))
         clock, telemetry = SystemClock(), PrometheusTelemetry()
         telemetry.partitions(await NativePartitions(pool).maintain(clock.now()))

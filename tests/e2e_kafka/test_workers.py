@@ -1,0 +1,99 @@
+"""Consumers come, go and die: their partitions are shared anew, and nothing is lost or doubled."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from payment_manager.application.ports import Unavailable
+from payment_manager.bootstrap import database
+from payment_manager.settings import Settings
+from tests.e2e.service import Service, eventually
+from tests.e2e_kafka.chaos import assert_settles
+from tests.e2e_kafka.conftest import Deploy
+from tests.e2e_kafka.deployment import Deployment
+
+PER_SECOND = 200
+
+
+async def consumes(deployment: Deployment, worker: Service) -> None:
+    """Returns when it has done something."""
+    await asyncio.to_thread(
+        eventually, lambda: deployment.metric(worker, "webhooks_total") > 0, timeout=40
+    )
+
+
+async def test_one_worker_is_killed_one_is_added_and_one_leaves(deploy: Deploy) -> None:
+    deployment = deploy(api_consumes=False)
+    deployment.start()
+    killed, leaving = deployment.worker().start(), deployment.worker().start()
+    load = deployment.load(per_second=PER_SECOND)
+    async with load.flowing():
+        await consumes(deployment, killed)
+        await consumes(deployment, leaving)
+        killed.kill()
+        added = await asyncio.to_thread(deployment.worker().start)
+        # Not before the killed one's time-out: until then the group waits for it.
+        await consumes(deployment, added)
+        assert await asyncio.to_thread(leaving.stop) == 0
+        done = deployment.topics.committed(deployment.topics.orders)
+        # Without one: who left said so, and nobody waits for it.
+        await asyncio.to_thread(
+            eventually,
+            lambda: all(
+                now > then
+                for now, then in zip(
+                    deployment.topics.committed(deployment.topics.orders), done, strict=True
+                )
+            ),
+            timeout=8,
+        )
+    assert load.answers.keys() == {202}
+    assert_settles(deployment, load)
+    assert deployment.metric(deployment.api, "webhooks_total") == 0
+    deployment.stop()
+
+
+async def test_a_worker_that_starts_first_waits_for_the_apis_database(deploy: Deploy) -> None:
+    deployment = deploy(api_consumes=False)
+    worker = deployment.worker()
+    worker.launch()
+    worker.wait_for_log("waiting_for_the_api")
+    deployment.api.start()
+    worker.started()
+    deployment.taking.start()
+    load = deployment.load()
+    async with load.flowing():
+        await load.more(200)
+    assert_settles(deployment, load)
+    deployment.stop()
+
+
+async def test_a_worker_without_a_database_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "WAIT_SECONDS", 1)
+    settings = Settings(data_dir=tmp_path)
+    with pytest.raises(Unavailable) as refused:
+        async with database.shared_database(settings):
+            raise AssertionError("there is none")
+    assert f"no API has its database in {tmp_path}; start it there" in str(refused.value)
+    assert "PG_URL" in str(refused.value)
+
+
+async def test_a_consumer_that_is_killed_in_the_middle_of_a_backlog_begins_again_where_it_was(
+    deploy: Deploy,
+) -> None:
+    deployment = deploy()
+    deployment.taking.start()
+    load = deployment.load(connections=32)
+    async with load.flowing():
+        await load.more(5000)
+    api = deployment.api
+    api.start()
+    await consumes(deployment, api)
+    api.kill()
+    assert deployment.topics.pending() > 0
+    api.start()
+    assert_settles(deployment, load)
+    deployment.stop()
