@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 from psycopg_pool import AsyncConnectionPool
 
@@ -30,6 +31,7 @@ from payment_manager.application.ports import DeadLetters, Messages, Space
 from payment_manager.application.ports import Message as Polled
 from payment_manager.contracts.envelope import CORRELATION_HEADER, Kind, encode
 from payment_manager.entrypoints.worker.consume import Consume
+from payment_manager.entrypoints.worker.consumers import Consumers
 from payment_manager.entrypoints.worker.limit import DeadLetterLimit
 from tests.webhooks import order_webhook
 
@@ -100,6 +102,14 @@ class Flow:
         deadline = time.monotonic() + SECONDS_MAX
         while name not in self.admin.list_topics(timeout=10).topics:
             assert time.monotonic() < deadline
+
+    def set_topic(self, name: str, **config: str) -> None:
+        entries = [
+            ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+        self.admin.incremental_alter_configs([resource])[resource].result(20)
 
     # ── Into the topic ────────────────────────────────────────────────────────────────────────────
 
@@ -282,6 +292,19 @@ async def beside(consume: Consume) -> AsyncIterator[asyncio.Task[None]]:
         consume.end()
         async with asyncio.timeout(SECONDS_MAX):
             await task
+
+
+@asynccontextmanager
+async def members(flow: Flow, **settings: Any) -> AsyncIterator[Consumers]:
+    """The loop as in service, around one member of the group."""
+    consumers = Consumers({flow.space: lambda: flow.consuming(**settings)})
+    async with consumers.running():
+        yield consumers
+
+
+async def is_well(consumers: Consumers) -> bool:
+    checks = await consumers.checks()
+    return set(checks.values()) == {"ok"}
 
 
 async def until(

@@ -241,8 +241,8 @@ class Consume:
         """`call`'s result, however long it takes; it must be safe to repeat."""
         try:
             return await call()
-        except Unavailable:
-            pass  # said below, should it go on
+        except Unavailable as unavailable:
+            self.waits_for = str(unavailable)  # logged below, should it go on
         try:
             async with self._messages.held():
                 async for attempt in AsyncRetrying(
