@@ -349,7 +349,7 @@ async def test_a_202_is_in_the_topic_however_the_service_ends(
         service.start()
 
     load = Load(service.port, knows_again=False)
-    await under_load(load, end_and_restart, times=4, between=(50, 300))
+    await under_load(load, end_and_restart, times=2, between=(50, 300))
     assert_all_there(service, load)
     assert service.stop() == 0
     assert service.said == ""

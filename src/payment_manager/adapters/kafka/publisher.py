@@ -26,11 +26,13 @@ _FETCH_SECONDS = 0.001
 _IDLE_SECONDS = 0.5
 """The client's log lines and its fatal errors are fetched too while nothing is on its way."""
 
-_CLIENT_SECONDS = 0.7
-"""After that the client gives a message up. It looks once a second, so it may take 1.7 s."""
+_CLIENT_SECONDS = 0.6
+"""After that the client gives a message up. It looks once a second, so it may take 1.6 s."""
 
-_ANSWER_SECONDS = 1.75
-"""After that whoever waits is told `UNKNOWN`, whatever the client still does."""
+_ANSWER_SECONDS = 1.5
+"""After that whoever waits is told `UNKNOWN`, whatever the client still does. An answer must come
+in two seconds, on a busy machine too.
+"""
 
 _AWAY_SECONDS = 0.5
 """Without an acknowledgement, though something was given up, the broker counts as away. Less than
