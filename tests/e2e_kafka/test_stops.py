@@ -1,0 +1,121 @@
+"""Starts in any order, stops in good order: exit code 0, within seconds, nothing lost."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from infra.kafka_server import KafkaServer
+from payment_manager.adapters.postgres.server_processes import running_on
+from tests.e2e.chaos import under_load
+from tests.e2e.service import Service
+from tests.e2e_kafka.chaos import assert_settles
+from tests.e2e_kafka.conftest import Deploy
+from tests.e2e_kafka.deployment import Deployment
+from tests.e2e_kafka.topics import Topics
+
+STOP_SECONDS_MAX = 10.0
+"""It takes about one: an idle poll's half second, and leaving the groups."""
+
+
+def ended_in_time(service: Service) -> None:
+    began = time.monotonic()
+    assert service.ended() == 0
+    assert time.monotonic() - began < STOP_SECONDS_MAX
+    assert service.said == ""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+async def test_each_service_stops_under_load_and_loses_nothing(
+    deploy: Deploy, how: signal.Signals
+) -> None:
+    deployment = deploy()
+    deployment.start()
+    deployment.worker().start()
+    turns = cycle(deployment.services)
+
+    def stop_and_start() -> None:
+        service = next(turns)
+        os.killpg(service.process.pid, how)  # as a terminal does it
+        ended_in_time(service)
+        if service is deployment.api:
+            assert running_on(service.cluster) == []
+        service.start()
+
+    load = await under_load(
+        deployment.load(per_second=200),
+        stop_and_start,
+        times=len(deployment.services),
+        between=(50, 150),
+    )
+    assert_settles(deployment, load)
+    deployment.stop()
+
+
+@pytest.fixture
+def before_kafka(tmp_path: Path) -> Iterator[tuple[Deployment, KafkaServer]]:
+    """Services, and a broker that isn't started yet."""
+    server = KafkaServer(tmp_path / "kafka")
+    deployment = Deployment(tmp_path, Topics(server.brokers, "later"))
+    yield deployment, server
+    deployment.clean_up()
+    server.stop()
+
+
+async def test_services_that_start_before_the_broker_wait_for_it(
+    before_kafka: tuple[Deployment, KafkaServer],
+) -> None:
+    deployment, server = before_kafka
+    for service in deployment.services:
+        service.launch()
+    for service in deployment.services:
+        service.wait_for_log("waiting_for_kafka")
+    server.start()
+    for service in deployment.services:
+        service.started()
+    load = deployment.load()
+    async with load.flowing():
+        await load.more(100)
+    assert_settles(deployment, load)
+    deployment.stop()
+
+
+def test_a_stop_while_waiting_for_the_broker_leaves_nothing_behind(
+    before_kafka: tuple[Deployment, KafkaServer],
+) -> None:
+    deployment, _ = before_kafka
+    for service, how in zip(deployment.services, (signal.SIGTERM, signal.SIGINT), strict=True):
+        service.launch()
+        service.wait_for_log("waiting_for_kafka")
+        os.killpg(service.process.pid, how)
+        began = time.monotonic()
+        assert service.ended() in (0, 128 + how)
+        assert time.monotonic() - began < STOP_SECONDS_MAX
+        assert "Traceback" not in service.said
+    assert running_on(deployment.api.cluster) == []
+
+
+async def test_a_stop_while_the_broker_is_away_takes_seconds_too_and_loses_nothing(
+    own_kafka: KafkaServer, tmp_path: Path
+) -> None:
+    deployment = Deployment(tmp_path, Topics(own_kafka.brokers, "stop"))
+    try:
+        deployment.start()
+        load = deployment.load(per_second=200)
+        async with load.flowing():
+            await load.more(200)
+        own_kafka.pause()
+        for service in deployment.services:
+            service.process.send_signal(signal.SIGTERM)
+        for service in deployment.services:
+            ended_in_time(service)
+        own_kafka.resume()
+        deployment.start()
+        assert_settles(deployment, load)
+        deployment.stop()
+    finally:
+        deployment.clean_up()
