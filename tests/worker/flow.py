@@ -8,11 +8,19 @@ time, where it must know what happens between two polls; else it lets it run bes
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -146,8 +154,11 @@ class Flow:
     def apply(self) -> ApplyWebhooks:
         return ApplyWebhooks(PostgresDatabase(self.pool), SystemClock(), self.ids, self.telemetry)
 
-    def membership(self) -> KafkaMessages:
-        return KafkaMessages(client_config(Broker(self.brokers)), self.topic, self.group)
+    def membership(self, **client: Any) -> KafkaMessages:
+        """`client`: librdkafka's own settings."""
+        client = {key.replace("_", "."): value for key, value in client.items()}
+        config = client_config(Broker(self.brokers)) | client
+        return KafkaMessages(config, self.topic, self.group)
 
     @asynccontextmanager
     async def consuming(
@@ -159,10 +170,11 @@ class Flow:
         percent: int = 100,
         batch_max: int = 500,
         telemetry: PrometheusTelemetry | None = None,
+        **client: Any,
     ) -> AsyncIterator[Consume]:
         """A member of the group, to be turned by hand. `around` may wrap what it polls."""
         letters = KafkaDeadLetters(client_config(Broker(self.brokers)))
-        messages = self.membership()
+        messages = self.membership(**client)
         try:
             await messages.open()
             yield Consume(
@@ -300,6 +312,15 @@ async def members(flow: Flow, **settings: Any) -> AsyncIterator[Consumers]:
     consumers = Consumers({flow.space: lambda: flow.consuming(**settings)})
     async with consumers.running():
         yield consumers
+
+
+Lines: TypeAlias = list[MutableMapping[str, Any]]
+"""Of the log, as captured."""
+
+
+def said(lines: Lines, *events: str) -> bool:
+    """Whether any of these is in the log."""
+    return any(line["event"] in events for line in lines)
 
 
 async def is_well(consumers: Consumers) -> bool:

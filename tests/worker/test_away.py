@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -20,9 +20,7 @@ from payment_manager.adapters.postgres.pool import opened_pool
 from payment_manager.application.apply_webhooks import Taken, Webhook
 from payment_manager.application.ports import DeadLetter, Unavailable
 from tests.conftest import SERVER_SETTINGS
-from tests.worker.flow import Broker, Flow, beside, is_well, members, turned, until
-
-Lines: TypeAlias = list[MutableMapping[str, Any]]
+from tests.worker.flow import Broker, Flow, Lines, beside, is_well, members, said, turned, until
 
 
 @pytest.fixture
@@ -92,10 +90,6 @@ async def test_postgresql_stopped_and_started_again_is_survived_and_told(
                 assert not said(lines, "partitions_revoked")
         assert await flow.applied() == 60
         assert flow.dead() == []
-
-
-def said(lines: Lines, event: str) -> bool:
-    return any(line["event"] == event for line in lines)
 
 
 # ── Dead letters that can't be written ────────────────────────────────────────────────────────────
