@@ -39,7 +39,7 @@ RATE = 200
 """Webhooks a second, to each of the ways."""
 BODY = b"x" * 1024
 
-WELL_SECONDS = 2.0
+WELL_SECONDS = 3.0
 AWAY_SECONDS = 6.0
 """Until the broker is started again; it needs some more until it answers."""
 CRASH_AFTER_SECONDS = 5.0

@@ -141,6 +141,7 @@ def broker() -> Iterator[KafkaServer]:
         try:
             with KafkaServer(Path(folder)) as server:
                 _make_topic_of_offsets(server.brokers)
+                _number_a_producer(server.brokers)
                 yield server
         except (KafkaServerError, JarsMissing) as error:
             sys.exit(str(error))
@@ -157,6 +158,14 @@ def _make_topic_of_offsets(brokers: str) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+def _number_a_producer(brokers: str) -> None:
+    """A new broker takes a second until it has numbers for idempotent producers."""
+    make_topic(brokers, "warm-up")
+    producer = Producer({**quiet(brokers), "enable.idempotence": True})
+    producer.produce("warm-up", b"")
+    assert producer.flush(PATIENCE_SECONDS) == 0
 
 
 def quiet(brokers: str) -> dict[str, str | int | float | bool]:
