@@ -203,7 +203,8 @@ _KINDS = (
         "unavailable",
         503,
         "The service is not available now",
-        "The database can't be reached, so nothing can be made durable.",
+        "The database (or, where Ingest takes webhooks, the broker) can't be reached or did not "
+        "confirm in time, so nothing is promised.",
         "Send the same request again after the seconds that `Retry-After` names.",
     ),
     ProblemKind(
