@@ -26,6 +26,7 @@ from infra.kafka_server import KafkaServer
 from payment_manager.adapters.kafka.connection import client_config
 from payment_manager.adapters.kafka.dead_letter_box import KafkaDeadLetterBox
 from payment_manager.adapters.kafka.dead_letters import KafkaDeadLetters
+from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.dead_letter_actions import PostgresDeadLetterActions
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.dead_letters import (
@@ -486,6 +487,13 @@ async def test_of_many_letters_the_first_are_named_and_all_are_counted(
         "120 open dead letters: 120 InvalidInput",
         "the oldest 2 are shown; 118 more: --limit",
     ]
+
+
+async def test_the_audit_trail_goes_and_comes_with_its_migration(database_url: str) -> None:
+    await asyncio.to_thread(migrate.downgrade, database_url, "0001")
+    assert migrate.current(database_url) == "0001"
+    await asyncio.to_thread(migrate.upgrade, database_url)
+    assert migrate.current(database_url) == migrate.head()
 
 
 # ── A broker that is away ─────────────────────────────────────────────────────────────────────────

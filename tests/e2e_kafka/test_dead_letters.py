@@ -66,50 +66,42 @@ def test_an_operator_works_through_dead_letters(deploy: Deploy) -> None:
     before = listed(api)
     assert before.keys() == {"InvalidInput", "WebhookConflict", "WriteRefused"}
     assert before["WriteRefused"]["order_id"] == "ord-refused"
+    ends = topics.ends(topics.orders)
     told = dlq(api, "replay", "--all", code=1)
     assert "2 letters would be replayed; 1 would be left as they are" in told
     assert "left, since it would still fail: must be an envelope" in told
-    assert listed(api) == before
     assert api.query("SELECT count(*)::int FROM dead_letter_actions") == [(0,)]
+    assert topics.ends(topics.orders) == ends
 
     # What kept it from being applied is gone: the replay is applied, as the same webhook.
     change_schema(api, b"DROP TRIGGER refuse ON orders")
     reason = ["--yes", "--reason", "the trigger is gone", "--actor", "ann"]
     dlq(api, "replay", "--error-class", "WriteRefused", *reason)
-    deployment.settled()
-    assert deployment.operators.get("/orders/ord-refused").status_code == httpx.codes.OK
-    events = "SELECT correlation_id FROM order_events WHERE order_id = 'ord-refused'"
-    assert api.query(events) == [("refused-1",)]
-
     # What is still wrong comes back, once, and remembers.
     conflict = before["WebhookConflict"]
     dlq(api, "replay", conflict["id"], *reason)
     deployment.settled()
+    assert deployment.operators.get("/orders/ord-refused").status_code == httpx.codes.OK
+    events = "SELECT correlation_id FROM order_events WHERE order_id = 'ord-refused'"
+    assert api.query(events) == [("refused-1",)]
     now = listed(api)
     assert now.keys() == {"InvalidInput", "WebhookConflict"}
     back = now["WebhookConflict"]
     assert (back["attempts"], back["first_failure"]) == (2, conflict["first_failure"])
     assert back["id"] != conflict["id"]
-    told = dlq(api, "replay", conflict["id"], *reason, code=1)
-    assert f"{conflict['id']}, WebhookConflict, order ord-fine: already replayed to" in told
-    assert "by ann" in told
 
     # Dropped: gone from the list, kept with who and why.
-    poison = dlq(api, "show", now["InvalidInput"]["id"])
-    assert "\x1b" not in poison
-    assert "\\x1b]0;poison" in poison
     dlq(api, "drop", "--all", "--yes", "--reason", "seen by the sender")
-    assert listed(api) == {}
-    assert len(listed(api, "--all")) == 3
+    assert dlq(api, "list") == "no open dead letters\n"
     rows = api.query(
-        "SELECT action, error_class, reason, count(*)::int FROM dead_letter_actions"
-        " WHERE actor <> '' AND NOT is_copy GROUP BY 1, 2, 3 ORDER BY 1, 2"
+        "SELECT action, error_class, reason, actor = 'ann' FROM dead_letter_actions"
+        " WHERE NOT is_copy ORDER BY 1, 2"
     )
     assert rows == [
-        ("dropped", "InvalidInput", "seen by the sender", 1),
-        ("dropped", "WebhookConflict", "seen by the sender", 1),
-        ("replayed", "WebhookConflict", "the trigger is gone", 1),
-        ("replayed", "WriteRefused", "the trigger is gone", 1),
+        ("dropped", "InvalidInput", "seen by the sender", False),
+        ("dropped", "WebhookConflict", "seen by the sender", False),
+        ("replayed", "WebhookConflict", "the trigger is gone", True),
+        ("replayed", "WriteRefused", "the trigger is gone", True),
     ]
     # Counted beside the consumers, every fifteen seconds.
     eventually(lambda: deployment.metric(api, "dead_letters_replayed", space="order") == 2, 40)

@@ -41,7 +41,7 @@ from payment_manager.contracts.envelope import (
 ASK_SECONDS = 6.0
 """For a question to the broker: a person waits, and longer than that it is away."""
 
-_SILENCE_SECONDS = 6.0
+_SILENCE_SECONDS = 10.0
 """Without a letter before the topic's end: the broker went away meanwhile."""
 
 _POLL_SECONDS = 0.05

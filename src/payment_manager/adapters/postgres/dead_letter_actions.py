@@ -17,6 +17,9 @@ from payment_manager.adapters.postgres.rows import Row, as_json
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import Handled, Handling, Letter, LetterId
 
+_CONNECTION_SECONDS = 5.0
+"""Whoever waits here is a person or a loop in the background, and no webhook."""
+
 
 class PostgresDeadLetterActions:
     """`DeadLetterActions` on a pool of connections."""
@@ -27,13 +30,16 @@ class PostgresDeadLetterActions:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator["PostgresDeadLetterBook"]:
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
+            async with (
+                self._pool.connection(timeout=_CONNECTION_SECONDS) as connection,
+                connection.transaction(),
+            ):
                 await connection.execute(SQL["lock_dead_letters"])
                 yield PostgresDeadLetterBook(connection)
 
     async def past(self, letters: Sequence[Letter]) -> Mapping[LetterId, Sequence[Handled]]:
         with translated():
-            async with self._pool.connection() as connection:
+            async with self._pool.connection(timeout=_CONNECTION_SECONDS) as connection:
                 return await PostgresDeadLetterBook(connection).past(letters)
 
     async def handled(
@@ -46,7 +52,7 @@ class PostgresDeadLetterActions:
             "ends": [end for _, _, end in partitions],
         }
         with translated():
-            async with self._pool.connection() as connection:
+            async with self._pool.connection(timeout=_CONNECTION_SECONDS) as connection:
                 cursor = await connection.execute(SQL["dead_letters_handled"], values)
                 row = await cursor.fetchone()
         assert row is not None  # an aggregate always has one row

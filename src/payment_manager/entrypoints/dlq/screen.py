@@ -50,7 +50,9 @@ def printable(text: str) -> str:
 def print_listing(listing: Listing, with_closed: bool) -> None:
     total = listing.open.total()
     if listing.shown:
-        table = rich.table.Table("id", "written", "error", "attempts", "order", "source")
+        table = rich.table.Table()
+        for heading in ("id", "written", "error", "attempts", "order", "source"):
+            table.add_column(heading, no_wrap=heading in ("id", "written", "attempts"))
         if with_closed:
             table.add_column("done")
         for shown in listing.shown:
@@ -75,7 +77,7 @@ def _row(shown: Shown, with_closed: bool) -> Sequence[str]:
     copies = f"\n{shown.copies} copies" if shown.copies > 1 else ""
     return (
         id_of(letter.id) + copies,
-        _time(letter.written_at),
+        _time(letter.written_at, "seconds"),
         f"{letter.error_class}: {letter.error_message}",
         str(letter.attempts),
         shown.order_id or "",
@@ -112,7 +114,7 @@ def print_letter(shown: Shown, message: Message, fault: str | None) -> None:
         "written": _time(letter.written_at),
         "source": _source(letter),
         "order": shown.order_id or "not readable",
-        "now": "readable" if fault is None else f"would still fail: {fault}",
+        "now": f"would still fail: {fault}" if fault else "readable; a replay tells the rest",
         "key": _shown_bytes(message.key),
     }
     print(f"{id_of(letter.id)}, {shown.past[-1].handling if shown.past else 'open'}")
@@ -203,7 +205,6 @@ class Minutes:
         self._handling = handling
         self._is_rehearsal = is_rehearsal
         self._counts: Counter[Verdict] = Counter()
-        self._readable = True
 
     @property
     def all_done(self) -> bool:
@@ -278,8 +279,8 @@ def _letters(count: int) -> str:
     return "letter" if count == 1 else "letters"
 
 
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _time(moment: datetime, precision: str = "milliseconds") -> str:
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def _source(letter: Letter) -> str:
