@@ -229,7 +229,7 @@ def _faults(wanted: _Wanted, topic: TopicMetadata, config: Mapping[str, str]) ->
     if in_sync > replication:
         yield (
             f"{name}: min.insync.replicas={in_sync}, more than its {replication} replicas:"
-            " nothing can be written"
+            " nothing can be written, or, from Kafka 4 on, with less safety than it says"
         )
     if "compact" in config["cleanup.policy"]:
         yield (
