@@ -200,7 +200,8 @@ async def _life_of_a_dispute(story: "_Story") -> str:
     await story.webhook(
         "The provider decides",
         "The dispute is closed as won. A webhook that contradicts it now would be refused.",
-        "/webhooks/payments/chargebacks", story.chargeback_webhook("closed", minute=90, won=True), "applied",
+        "/webhooks/payments/chargebacks",
+        story.chargeback_webhook("closed", minute=90, won=True), "applied",
     )  # fmt: skip
     await story.get(
         "So the dispute stands", dispute,
