@@ -162,18 +162,13 @@ class DeadLetterTriage:
 
         Raises `Unavailable`; what the steps told until then is done and recorded.
         """
-        spaces = list(Space)
-        wanted: set[bytes] = set()
-        if chosen.ids:
-            for id in chosen.ids:
-                read = await self._box.letter(id)
-                if read is None:
-                    yield Step(id, Verdict.MISSING)
-                else:
-                    wanted.add(read.letter.fingerprint)
-            spaces = [each for each in Space if wanted and each in {id.space for id in chosen.ids}]
+        named = await self._fingerprints(chosen.ids)
+        for id in sorted(chosen.ids):
+            if id not in named:
+                yield Step(id, Verdict.MISSING)
+        wanted = set(named.values())
         done: dict[bytes, Handled] = {}
-        for space in spaces:
+        for space in {id.space for id in named} if chosen.ids else Space:
             async with aclosing(self._box.letters(space)) as chunks:
                 async for chunk in chunks:
                     picked = [
@@ -185,6 +180,15 @@ class DeadLetterTriage:
                     if picked:
                         for step in await self._act_on(picked, handling, chosen, by, done):
                             yield step
+
+    async def _fingerprints(self, ids: Collection[LetterId]) -> dict[LetterId, bytes]:
+        """Of those that are there: what is named stands for all its copies."""
+        found: dict[LetterId, bytes] = {}
+        for space in {id.space for id in ids}:
+            async with aclosing(self._box.letters(space)) as chunks:
+                async for chunk in chunks:
+                    found |= {each.id: each.fingerprint for each, _ in chunk if each.id in ids}
+        return found
 
     async def _act_on(
         self,

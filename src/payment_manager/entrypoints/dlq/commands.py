@@ -116,7 +116,7 @@ def _chosen(ids: list[str] | None, everything: bool, error_class: str | None) ->
 
     if [bool(ids), everything, error_class is not None].count(True) != 1:
         raise typer.BadParameter("say which: ids, or --all, or --error-class")
-    return Chosen(_read_ids(ids or []), error_class)
+    return Chosen(frozenset(_read_ids(ids or [])), error_class)
 
 
 def _read_ids(texts: list[str]) -> "list[LetterId]":
