@@ -21,6 +21,7 @@ import structlog
 import uvloop
 from confluent_kafka import KafkaError, Producer
 
+from infra.leash import Leash
 from labs.ground import show
 from labs.kafka_ground import (
     as_settings,
@@ -146,15 +147,18 @@ class Seen:
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "labs.broker_away", self.way, brokers, self.topic,
             str(len(self.asked_at)), stdout=PIPE,
+            start_new_session=True,  # a terminal's Ctrl-C is for the lab, which ends them
         )  # fmt: skip
 
     async def watch(self, process: Process) -> None:
         """Until its end. Whoever has no answer by then gets none."""
         first = len(self.asked_at)
         assert process.stdout is not None
-        async for line in process.stdout:
-            if line.endswith(b"\n"):  # the last one may be half a line
-                self._note(*line.decode().split())
+        with Leash(process.pid):
+            async for line in process.stdout:
+                if line.endswith(b"\n"):  # the last one may be half a line
+                    self._note(*line.decode().split())
+            await process.wait()
         for number in self.asked_at:
             if number >= first and number not in self.answers:
                 self._waited(number)

@@ -63,7 +63,7 @@ BATCH_MAX = 50
 QUIET_SECONDS = 2.0
 """Nothing was applied for so long: this is how it stays."""
 
-TOPIC = "lab"
+TOPIC = "poison"
 DEAD_LETTERS = TOPIC + DEAD_LETTER_SUFFIX
 TOO_SMALL = {"max.message.bytes": "1"}
 """A topic that refuses whatever comes; misconfigured ones are less obvious about it."""

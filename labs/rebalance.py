@@ -31,6 +31,7 @@ from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import AdminClient
 from psycopg_pool import AsyncConnectionPool
 
+from infra.leash import Leash
 from labs.ground import database, show
 from labs.kafka_ground import (
     APPLIED,
@@ -58,7 +59,7 @@ from payment_manager.application.ports import (
     WebhookId,
 )
 
-TOPIC = "lab"
+TOPIC = "rebalance"
 BURST = 50
 BURST_SECONDS = 0.5
 """A hundred webhooks a second, as providers send them: some at once."""
@@ -180,15 +181,19 @@ class Group:
 
     async def join(self) -> None:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "labs.rebalance", self.way, self.brokers, self.url), stdout=PIPE
+            *(sys.executable, "-m", "labs.rebalance", self.way, self.brokers, self.url),
+            stdout=PIPE,
+            start_new_session=True,  # a terminal's Ctrl-C is for the lab, which ends them
         )
         self.members.append(process)
         self.watching.append(asyncio.create_task(self._watch(process)))
 
     async def _watch(self, process: Process) -> None:
         assert process.stdout is not None
-        async for line in process.stdout:
-            self.delivered[line.decode().strip()] += 1
+        with Leash(process.pid):
+            async for line in process.stdout:
+                self.delivered[line.decode().strip()] += 1
+            await process.wait()
 
     def tell(self, member: int, number: signal.Signals) -> None:
         self.members[member].send_signal(number)

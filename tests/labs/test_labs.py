@@ -1,17 +1,20 @@
 """The labs run, and show what they say: trouble without the pattern, none with it.
 
-How to think about it: a lab is run as it stands, but smaller, and its table is looked at instead of
-printed. Which figure is trouble stands in the lab's page; here it is held.
+How to think about it: a lab is run as it stands, but smaller and on the tests' own servers, and its
+table is looked at instead of printed. Which figure is trouble stands in the lab's page; here it is
+held. Those that kill servers and processes bring their own, and take their time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
 import pytest
 import structlog
+from psycopg_pool import AsyncConnectionPool
 
-from infra.kafka_server import why_not
+from infra.kafka_server import KafkaServer, why_not
 from labs import (
     batching,
     broker_away,
@@ -36,6 +39,22 @@ def _logs_as_before() -> Iterator[None]:
     structlog.configure(**before)
 
 
+@pytest.fixture
+def on_our_database(monkeypatch: pytest.MonkeyPatch, pool: AsyncConnectionPool) -> None:
+    @asynccontextmanager
+    async def database() -> AsyncIterator[AsyncConnectionPool]:
+        yield pool
+
+    for lab in (batching, duplicates, paging, parking, poison_message, reorder):
+        monkeypatch.setattr(lab, "database", database)
+
+
+@pytest.fixture
+def on_our_broker(monkeypatch: pytest.MonkeyPatch, kafka_server: KafkaServer) -> None:
+    for lab in (poison_message, reorder):
+        monkeypatch.setattr(lab, "broker", lambda: nullcontext(kafka_server))
+
+
 async def _run(monkeypatch: pytest.MonkeyPatch, lab: ModuleType, **constants: float) -> Tables:
     """The rows of its tables, with other constants than its own."""
     for name, value in constants.items():
@@ -46,8 +65,7 @@ async def _run(monkeypatch: pytest.MonkeyPatch, lab: ModuleType, **constants: fl
     return tables
 
 
-@pytest.mark.integration
-@needs_kafka
+@pytest.mark.usefixtures("on_our_database", "on_our_broker")
 async def test_a_poison_message_stalls_or_is_lost_but_with_us_it_is_put_aside_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -69,8 +87,7 @@ async def test_a_poison_message_stalls_or_is_lost_but_with_us_it_is_put_aside_al
     assert sum(count for _, count in reasons) == poison
 
 
-@pytest.mark.integration
-@needs_kafka
+@pytest.mark.usefixtures("on_our_database", "on_our_broker")
 async def test_a_shuffled_history_that_comes_twice_ends_in_the_same_rows_with_us(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -94,6 +111,7 @@ async def test_a_shuffled_history_that_comes_twice_ends_in_the_same_rows_with_us
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(300)
 @needs_kafka
 async def test_while_the_broker_is_away_we_refuse_in_time_and_lose_nothing(
     monkeypatch: pytest.MonkeyPatch,
@@ -111,6 +129,7 @@ async def test_while_the_broker_is_away_we_refuse_in_time_and_lose_nothing(
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(300)
 @needs_kafka
 async def test_members_join_leave_and_die_and_with_us_nothing_is_lost_or_doubled(
     monkeypatch: pytest.MonkeyPatch,
@@ -124,17 +143,26 @@ async def test_members_join_leave_and_die_and_with_us_nothing_is_lost_or_doubled
     assert ours[lost] == ours[doubled] == 0
 
 
-@pytest.mark.integration
-async def test_labs_of_the_database_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    [batches] = await _run(monkeypatch, batching, SENDERS=8, SECONDS=0.2, WARM_SECONDS=0.1)
-    assert float(batches[-1][-1]) > 1
+@pytest.mark.usefixtures("on_our_database")
+async def test_webhooks_in_flight_share_a_commit_with_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    [table] = await _run(monkeypatch, batching, SENDERS=8, SECONDS=0.2, WARM_SECONDS=0.1)
+    assert float(table[-1][-1]) > 1
 
-    [copies] = await _run(monkeypatch, duplicates, WEBHOOKS=2, COPIES=5)
-    assert list(copies[-1][1:]) == [2, 0, 0, 2, 0, 0]
 
-    [pairs] = await _run(monkeypatch, parking, PAIRS=5)
-    assert list(pairs[-1][1:3]) == [0, 5]
+@pytest.mark.usefixtures("on_our_database")
+async def test_copies_have_one_effect_with_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    [table] = await _run(monkeypatch, duplicates, WEBHOOKS=2, COPIES=5)
+    assert list(table[-1][1:]) == [2, 0, 0, 2, 0, 0]
 
+
+@pytest.mark.usefixtures("on_our_database")
+async def test_no_chargeback_stays_parked_with_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    [table] = await _run(monkeypatch, parking, PAIRS=5)
+    assert list(table[-1][1:3]) == [0, 5]
+
+
+@pytest.mark.usefixtures("on_our_database")
+async def test_a_walk_by_cursor_shows_no_row_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "PAGES", (1, 2))
     [_, walks] = await _run(monkeypatch, paging, ORDERS=2000, WALK_PAGES=2)
     assert walks[-1][-1] == 0
