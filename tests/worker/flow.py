@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
@@ -43,8 +43,8 @@ from payment_manager.entrypoints.worker.consumers import Consumers
 from payment_manager.entrypoints.worker.limit import DeadLetterLimit
 from tests.webhooks import order_webhook
 
-SECONDS_MAX = 30.0
-"""For what takes a second on a quiet machine."""
+SECONDS_MAX = 60.0
+"""For what takes a second or two on a quiet machine."""
 
 Apply = Callable[[Sequence[Webhook]], Awaitable[Sequence[Taken | Exception]]]
 
@@ -93,7 +93,7 @@ class Flow:
     def __init__(
         self, brokers: str, prefix: str, pool: AsyncConnectionPool, space: Space = Space.ORDER
     ) -> None:
-        self.brokers, self.pool, self.space = brokers, pool, space
+        self.brokers, self.pool, self.space, self.partitions = brokers, pool, space, 2
         self.topic, self.dead_topic, self.group = f"{prefix}.in", f"{prefix}.in.dlq", f"{prefix}.g"
         self.telemetry = PrometheusTelemetry()
         self.ids = UUIDv7s()
@@ -101,6 +101,7 @@ class Flow:
         self.producer = Producer({"bootstrap.servers": brokers, "linger.ms": 0})
 
     def make_topics(self, partitions: int = 2) -> None:
+        self.partitions = partitions
         self.make_topic(self.topic, partitions)
         self.make_topic(self.dead_topic, 1)
 
@@ -118,6 +119,12 @@ class Flow:
         ]
         resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
         self.admin.incremental_alter_configs([resource])[resource].result(20)
+
+    def drop_all(self) -> None:
+        """As the retention does with what is old."""
+        ends = [TopicPartition(self.topic, partition, OFFSET_END) for partition in (0, 1)]
+        for done in self.admin.delete_records(ends).values():
+            done.result(20)
 
     # ── Into the topic ────────────────────────────────────────────────────────────────────────────
 
@@ -215,11 +222,17 @@ class Flow:
 
     def committed_in(self) -> dict[int, int]:
         """The same by partition; none where nothing was committed."""
+        asked = [TopicPartition(self.topic, partition) for partition in range(self.partitions)]
         with _reader(self.brokers, self.group) as reader:
-            partitions = reader.list_topics(self.topic, timeout=10).topics[self.topic].partitions
-            asked = [TopicPartition(self.topic, partition) for partition in partitions]
-            found = reader.committed(asked, timeout=10)
-        return {at.partition: at.offset for at in found if at.offset >= 0}
+            deadline = time.monotonic() + SECONDS_MAX
+            while True:
+                try:
+                    found = reader.committed(asked, timeout=10)
+                except KafkaException:  # a broker that has just come back
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+                else:
+                    return {at.partition: at.offset for at in found if at.offset >= 0}
 
     def dead(self) -> list[Polled]:
         """All that is in the topic of dead letters now."""

@@ -128,16 +128,16 @@ async def test_one_letter_that_its_topic_refuses_holds_everything_and_copies_non
     bare_flow: Flow,
 ) -> None:
     flow = bare_flow
-    flow.make_topic(flow.topic, 1)
+    flow.make_topic(flow.topic, 2)
     flow.make_topic(flow.dead_topic, 1, max_message_bytes="5000")
-    flow.poison(3)
-    flow.message(b"x" * 20_000)
+    flow.poison(3, key="one partition")
+    flow.message(b"x" * 20_000, b"one partition")
     flow.orders(range(3))
     with capture_logs() as lines:
         async with flow.consuming() as consume, beside(consume):
             await until(lambda: sum(line["event"] == "dead_letters_refused" for line in lines) >= 5)
             assert refused(lines)["reason"] == "dead letters: MSG_SIZE_TOO_LARGE"
-            assert flow.committed() == 0
+            assert flow.committed() <= 3  # the other partition's, at most
             assert flow.metric('dead_letters_refused{space="order"}') == 1
             flow.set_topic(flow.dead_topic, max_message_bytes="50000")
             await until(lambda: flow.committed() == 7)

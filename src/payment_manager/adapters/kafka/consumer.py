@@ -7,6 +7,7 @@ somebody's. No call waits longer than a few seconds for the broker, however sile
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager, contextmanager
@@ -14,9 +15,7 @@ from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.aio import AIOConsumer
 
 from payment_manager.application.ports import Message, Unavailable
@@ -29,7 +28,7 @@ LEAVE_SECONDS = 6.0
 nothing it never would."""
 
 _ASK_SECONDS = 2.0
-"""For a question to the broker about offsets."""
+"""For all questions about offsets together: the loop waits for the answers."""
 
 _LOST = {
     KafkaError.ILLEGAL_GENERATION,
@@ -55,13 +54,22 @@ class KafkaMessages:
         self._assigned: list[TopicPartition] = []
         self._assignments = self._polled_in = 0
         self._is_held = False
-        # Its questions have connections of their own: on the consumer's they would wait behind a
-        # fetch that waits for messages, half a second for each partition.
-        self._admin = AdminClient(dict(client))
+        self._ends: dict[int, int] = {}
+        self._commit_failed = False
+        session = {
+            "group.id": group,
+            "session.timeout.ms": int(SESSION_SECONDS * 1000),
+            "heartbeat.interval.ms": int(SESSION_SECONDS * 200),
+        }
+        self._threads = _Threads()
+        # No member, it only asks. It has connections of its own: on the member's a question waits
+        # behind a fetch that waits for messages, half a second for each partition. Not the admin
+        # client: asked for a group's offsets while the broker dies, it aborts the process.
+        self._asking = Consumer({**client, **session, "log_level": 0})
         self._consumer = AIOConsumer(
             {
                 **client,
-                "group.id": group,
+                **session,
                 # A group without a past begins at the beginning: what was acknowledged before the
                 # first consumer came must not be skipped.
                 "auto.offset.reset": "earliest",
@@ -69,12 +77,10 @@ class KafkaMessages:
                 "enable.auto.offset.store": False,
                 "on_commit": self._on_commit,
                 "partition.assignment.strategy": "range",
-                "session.timeout.ms": int(SESSION_SECONDS * 1000),
-                "heartbeat.interval.ms": int(SESSION_SECONDS * 200),
                 # Fetched ahead at most so much: a backlog stays at the broker, not in memory.
                 "queued.max.messages.kbytes": 16_384,
             },
-            executor=_Threads(),
+            executor=self._threads,
         )
 
     async def open(self) -> None:
@@ -87,12 +93,17 @@ class KafkaMessages:
 
     async def close(self) -> None:
         """Leave the group, so that others needn't wait for this member's time-out."""
-        leaving = asyncio.create_task(self._consumer.close())
-        done, _ = await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
-        if not done:
+        loop = asyncio.get_running_loop()
+        leaving = asyncio.ensure_future(self._consumer.close())
+        asking = loop.run_in_executor(self._threads, self._asking.close)
+        _, left_behind = await asyncio.wait([leaving, asking], timeout=LEAVE_SECONDS)
+        if leaving in left_behind:
             self._log.warning("group_not_left", reason="no answer; its time-out will tell it")
 
     async def poll(self, limit: int, wait_seconds: float) -> Sequence[Message]:
+        if self._commit_failed:
+            self._commit_failed = False
+            await self._commit(self._ends)
         # Two calls, since one would wait for its whole time unless it is given `limit` messages.
         found = await self._consume(limit, 0)
         if not found:
@@ -108,11 +119,8 @@ class KafkaMessages:
     async def commit(self, messages: Sequence[Message]) -> None:
         # In order within a partition, so the last one stands.
         ends = {message.partition: message.offset + 1 for message in messages}
-        offsets = [TopicPartition(self._topic, at, offset) for at, offset in ends.items()]
-        # Not waited for: without an answer the client would wait for ever, and could not be closed.
-        # The next commit says it again, and what no commit got through comes again.
-        with _translated("commit"):
-            await self._consumer.commit(offsets=offsets, asynchronous=True)
+        self._ends |= ends
+        await self._commit(ends)
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -133,28 +141,31 @@ class KafkaMessages:
         return self._assignments == self._polled_in
 
     async def pending(self) -> int:
-        self._admin.poll(0)  # its log lines
-        # Equal ones would be one key of the dictionaries.
-        mine = [TopicPartition(self._topic, at.partition) for at in self._assigned]
-        if not mine:
+        if not self._assigned:
             return 0
-        asked = ConsumerGroupTopicPartitions(self._group, mine)
-        group = self._admin.list_consumer_group_offsets([asked], request_timeout=_ASK_SECONDS)
-        first = self._ask_offsets(mine, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        end = self._ask_offsets(mine, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        loop = asyncio.get_running_loop()
         with _translated("offsets"):
-            found = await asyncio.wrap_future(group[self._group])
-            committed = {at.partition: at.offset for at in found.topic_partitions}
-            lows = await asyncio.gather(*map(asyncio.wrap_future, first))
-            highs = await asyncio.gather(*map(asyncio.wrap_future, end))
-        return sum(
-            high.offset - max(low.offset, committed[at.partition])
-            for at, low, high in zip(mine, lows, highs, strict=True)
-        )
+            return await loop.run_in_executor(self._threads, self._ask_pending, self._assigned)
 
-    def _ask_offsets(self, mine: Sequence[TopicPartition], spec: OffsetSpec) -> list[Future[Any]]:
-        asked = self._admin.list_offsets(dict.fromkeys(mine, spec), request_timeout=_ASK_SECONDS)
-        return [asked[at] for at in mine]
+    def _ask_pending(self, mine: Sequence[TopicPartition]) -> int:
+        until = time.monotonic() + _ASK_SECONDS
+
+        def left() -> float:
+            return max(0.01, until - time.monotonic())
+
+        pending = 0
+        for at in self._asking.committed(list(mine), timeout=left()):
+            low, high = self._asking.get_watermark_offsets(at, timeout=left())
+            pending += high - max(low, at.offset)
+        return pending
+
+    async def _commit(self, ends: Mapping[int, int]) -> None:
+        offsets = [TopicPartition(self._topic, at, offset) for at, offset in ends.items()]
+        # Not waited for: without an answer the client would wait for ever, and could not be closed.
+        # What no commit got through comes again.
+        if offsets:
+            with _translated("commit"):
+                await self._consumer.commit(offsets=offsets, asynchronous=True)
 
     async def _consume(self, limit: int, seconds: float) -> list[Message]:
         with _translated("poll"):
@@ -175,6 +186,7 @@ class KafkaMessages:
     async def _on_assign(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
         self._assignments += 1
         self._assigned = partitions
+        self._ends = {}
         self._log.info("partitions_assigned", partitions=sorted(at.partition for at in partitions))
         await consumer.assign(partitions)
         if self._is_held:
@@ -191,6 +203,7 @@ class KafkaMessages:
             if error.code() in _LOST:
                 self._log.info("partitions_lost_before_commit", reason=error.name())
             else:
+                self._commit_failed = True
                 self._log.warning("not_committed", reason=error.name())
 
 
@@ -220,6 +233,7 @@ class _Threads(Executor):
 
     def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # nobody can cancel what a thread is at
 
         def run() -> None:
             try:
@@ -227,5 +241,5 @@ class _Threads(Executor):
             except BaseException as error:
                 future.set_exception(error)
 
-        Thread(target=run, daemon=True).start()
+        Thread(target=run, name="kafka-consumer", daemon=True).start()
         return future

@@ -1,0 +1,232 @@
+"""A broker that dies or falls silent under its consumers, and how far behind they say they are."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+from psycopg_pool import AsyncConnectionPool
+from structlog.testing import capture_logs
+
+from infra.kafka_server import KafkaServer, why_not
+from payment_manager.adapters.kafka import consumer
+from payment_manager.adapters.kafka.consumer import KafkaMessages
+from payment_manager.application.apply_webhooks import Taken, Webhook
+from payment_manager.application.ports import Unavailable
+from payment_manager.entrypoints.worker import consume as consume_module
+from tests.kafka import warm_up
+from tests.worker.flow import Flow, beside, is_well, members, said, turned, until
+
+
+@pytest.fixture(scope="module")
+def mortal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker for the tests that stop it."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(f"no Kafka on this machine: {reason}")
+    with KafkaServer(tmp_path_factory.mktemp("mortal-kafka")) as server:
+        warm_up(server.brokers)
+        yield server
+
+
+@pytest.fixture
+def mortal(mortal_server: KafkaServer) -> Iterator[KafkaServer]:
+    yield mortal_server
+    mortal_server.resume()
+    mortal_server.start()
+
+
+@pytest.fixture
+def mortal_flow(mortal: KafkaServer, topic_prefix: str, pool: AsyncConnectionPool) -> Flow:
+    flow = Flow(mortal.brokers, topic_prefix, pool)
+    flow.make_topics()
+    return flow
+
+
+async def test_a_broker_that_is_killed_and_comes_back_is_consumed_on_by_itself(
+    mortal_flow: Flow, mortal: KafkaServer
+) -> None:
+    flow = mortal_flow
+    with capture_logs() as lines:
+        async with members(flow) as consumers:
+            flow.orders(range(100))
+            await until(lambda: flow.committed() == 100)
+            mortal.kill()
+            await asyncio.sleep(0.6)  # a poll or two without it
+            assert consumers.liveness() == {"order_consumer": "ok"}
+            await asyncio.to_thread(mortal.start)
+            await asyncio.to_thread(flow.orders, range(100, 200))
+            await until(lambda: flow.committed() == 200)
+            assert await is_well(consumers)
+    assert len(await flow.events()) == 200
+    assert not said(lines, "consumer_failed", "consumer_begins_again")
+
+
+async def test_a_broker_killed_between_the_two_commits_costs_duplicates_at_most(
+    mortal_flow: Flow, mortal: KafkaServer
+) -> None:
+    flow = mortal_flow
+    flow.orders(range(50))
+    apply, is_up = flow.apply(), True
+
+    async def then_killed(batch: Sequence[Webhook]) -> Sequence[Taken | Exception]:
+        nonlocal is_up
+        taken = await apply(batch)
+        if is_up:
+            await asyncio.to_thread(mortal.kill)
+            is_up = False
+        return taken
+
+    async with members(flow, apply=then_killed):
+        await until(lambda: not is_up)
+        await asyncio.to_thread(mortal.start)
+        await until(lambda: flow.committed() == 50)
+    assert len(await flow.events()) == 50
+
+
+async def test_a_silent_broker_holds_up_neither_the_loop_nor_its_end(
+    mortal_flow: Flow, mortal: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "LEAVE_SECONDS", 2.0)
+    monkeypatch.setattr(consume_module, "PENDING_SECONDS", 0.0)
+    flow = mortal_flow
+    apply = flow.apply()
+
+    async def then_silent(batch: Sequence[Webhook]) -> Sequence[Taken | Exception]:
+        taken = await apply(batch)
+        mortal.pause()
+        return taken
+
+    with capture_logs() as lines:
+        async with flow.consuming(apply=then_silent) as consume:
+            flow.orders([1])
+            while not await consume.run_once():  # with its commit, which nobody answers
+                pass
+            began_at = time.monotonic()
+            assert await consume.run_once() == 0
+            assert time.monotonic() - began_at < 4
+            assert said(lines, "pending_unknown")
+            consume.end()
+            ended_at = time.monotonic()
+        assert time.monotonic() - ended_at < 4
+        assert said(lines, "group_not_left")
+        mortal.resume()
+        # What was left behind ends when it has its answer.
+        await until(lambda: all(each.name != "kafka-consumer" for each in threading.enumerate()))
+    async with members(flow):
+        await until(lambda: flow.committed() == 1)
+    assert len(await flow.events()) == 1
+
+
+async def test_the_end_without_a_broker_is_quick(mortal_flow: Flow, mortal: KafkaServer) -> None:
+    flow = mortal_flow
+    async with members(flow):
+        flow.orders(range(10))
+        await until(lambda: flow.committed() == 10)
+        await asyncio.to_thread(mortal.kill)
+        ended_at = time.monotonic()
+    assert time.monotonic() - ended_at < 4
+
+
+async def test_a_commit_that_failed_is_said_again_without_a_new_message(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow.orders(range(10))
+    messages = flow.membership()
+    client: Any = messages._consumer
+    commit = client.commit
+    failures = 2
+
+    async def fails_at_first(**offsets: Any) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            await messages._on_commit(KafkaError(KafkaError._TRANSPORT), [])
+        else:
+            await commit(**offsets)
+
+    monkeypatch.setattr(client, "commit", fails_at_first)
+    await messages.open()
+    try:
+        found = 0
+        while found < 10:
+            polled = await messages.poll(500, 0.5)
+            await messages.commit(polled)
+            found += len(polled)
+        await messages.poll(500, 0.05)
+        await messages.poll(500, 0.05)
+        await until(lambda: flow.committed() == 10)
+    finally:
+        await messages.close()
+
+
+# ── How far behind ────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_is_pending_is_what_is_not_committed_of_this_members_share(flow: Flow) -> None:
+    messages = flow.membership()
+    await messages.open()
+    try:
+        assert await messages.pending() == 0  # no share yet
+        flow.orders(range(40))
+        found = [*await messages.poll(500, 5)]
+        while len(found) < 40:
+            found += await messages.poll(500, 1)
+        assert await messages.pending() == 40
+        by_partition = [[each for each in found if each.partition == at] for at in (0, 1)]
+        await messages.commit(by_partition[0])
+        await until(lambda: is_pending(messages, len(by_partition[1])))
+        await messages.commit(by_partition[1])
+        await until(lambda: is_pending(messages, 0))
+        began_at = time.monotonic()
+        await messages.pending()
+        assert time.monotonic() - began_at < 0.4  # a fetch that waits for messages holds it up 0.5
+    finally:
+        await messages.close()
+
+
+async def is_pending(messages: KafkaMessages, count: int) -> bool:
+    return await messages.pending() == count
+
+
+async def test_the_lag_is_scraped_before_and_after_a_backlog_and_during_a_wait(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consume_module, "PENDING_SECONDS", 0.2)
+    apply, is_away = flow.apply(), False
+
+    async def perhaps(batch: Sequence[Webhook]) -> Sequence[Taken | Exception]:
+        if is_away:
+            raise Unavailable("OperationalError")
+        return await apply(batch)
+
+    def lag_is(count: int) -> bool:
+        return flow.metric('webhooks_pending{space="order"}') == count
+
+    async with flow.consuming(apply=perhaps) as consume, beside(consume):
+        await until(lambda: lag_is(0))
+        is_away = True
+        flow.orders(range(70))
+        await until(lambda: lag_is(70))
+        is_away = False
+        await until(lambda: lag_is(0))
+    assert flow.committed() == 70
+
+
+async def test_messages_beyond_the_retention_are_not_pending(flow: Flow) -> None:
+    flow.orders(range(20))
+    async with flow.consuming() as consume:
+        await turned(consume, 20)
+    flow.orders(range(20, 30))
+    flow.drop_all()
+    messages = flow.membership()
+    await messages.open()
+    try:
+        await messages.poll(1, 3)
+        flow.orders(range(30, 33))
+        await until(lambda: is_pending(messages, 3))
+    finally:
+        await messages.close()
