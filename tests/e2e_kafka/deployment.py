@@ -39,6 +39,7 @@ class Deployment:
         self._settings = {**(topics.settings if topics else {}), **settings}
         mode = "kafka" if topics and api_consumes else "sync"
         self.services: list[Service] = []
+        self._killed: list[Service] = []
         self.api = self._service("api", "dev", WEBHOOK_MODE=mode)
         self.taking = self._service("ingest", "ingest") if topics else self.api
         """Who takes webhooks."""
@@ -75,9 +76,17 @@ class Deployment:
     def stop(self) -> None:
         """In good order: everybody ends with 0 and without a word on the error stream."""
         for service in reversed(self.services):
-            if service.is_alive:
-                assert service.stop() == 0, service.lines[-5:]
-                assert service.said == ""
+            if service not in self._killed:
+                assert service.is_alive, (service.command, service.ended(), service.lines[-5:])
+                assert service.stop() == 0, (service.command, service.lines[-5:])
+            assert service.said == ""
+
+    def kill(self, service: Service, *, for_good: bool = False) -> None:
+        """kill -9 of one that has lived until now."""
+        assert service.is_alive, (service.command, service.ended(), service.lines[-5:])
+        service.kill()
+        if for_good:
+            self._killed.append(service)
 
     def clean_up(self) -> None:
         """Leave nothing behind, whatever the test did; then the logs must be clean."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -25,48 +25,50 @@ LONG_AWAY_SECONDS = 30.0
 ANSWER_SECONDS_MAX = 2.0
 """The contract's."""
 
+TAKEN_AGAIN_SECONDS_MAX = 15.0
+"""From a broker that is back to a hundred webhooks more."""
+
 PER_SECOND = 100
 
 
 @pytest.fixture
 def deployment(own_kafka: KafkaServer, tmp_path: Path) -> Iterator[Deployment]:
     deployment = Deployment(tmp_path, Topics(own_kafka.brokers, "away"))
-    yield deployment.start()
-    deployment.stop()
-    deployment.clean_up()
+    try:
+        yield deployment.start()
+        deployment.stop()
+    finally:
+        deployment.clean_up()
 
 
-@pytest.mark.parametrize(
-    ("leave", "come_back"),
-    [(KafkaServer.pause, KafkaServer.resume), (KafkaServer.kill, KafkaServer.start)],
-    ids=["hangs", "gone"],
-)
 @pytest.mark.parametrize(
     "seconds", [AWAY_SECONDS, pytest.param(LONG_AWAY_SECONDS, marks=pytest.mark.chaos)]
 )
-async def test_a_broker_that_is_away_costs_no_webhook_and_no_answer_takes_two_seconds(
-    deployment: Deployment,
-    own_kafka: KafkaServer,
-    leave: Callable[[KafkaServer], None],
-    come_back: Callable[[KafkaServer], object],
-    seconds: float,
+async def test_a_broker_that_hangs_and_one_that_dies_cost_no_webhook_and_no_answer_takes_long(
+    deployment: Deployment, own_kafka: KafkaServer, seconds: float
 ) -> None:
     load = deployment.load(per_second=PER_SECOND, retry_seconds=0.2)
     async with load.flowing():
-        await load.more(200)
-        leave(own_kafka)
-        await asyncio.to_thread(look_around_for, deployment, load, seconds)
-        await asyncio.to_thread(come_back, own_kafka)
-        came_back = time.monotonic()
-        await load.more(100)
-        taken_again_seconds = time.monotonic() - came_back
-
+        for leave, come_back in (
+            (own_kafka.pause, own_kafka.resume),
+            (own_kafka.kill, own_kafka.start),
+        ):
+            await load.more(100)
+            leave()
+            await asyncio.to_thread(look_around_for, deployment, load, seconds)
+            await asyncio.to_thread(come_back)
+            await load.more(100, timeout=TAKEN_AGAIN_SECONDS_MAX)
+            await asyncio.to_thread(eventually, lambda: all_well(deployment), timeout=30)
     assert load.answers.keys() == {202, 503}
     assert load.slowest_seconds < ANSWER_SECONDS_MAX
-    assert taken_again_seconds < 10
-    eventually(lambda: deployment.operators.get("/health/ready").json()["status"] == "ready")
-    assert deployment.webhooks.get("/health/ready").status_code == 200
     assert_settles(deployment, load)
+
+
+def all_well(deployment: Deployment) -> bool:
+    return all(
+        set(client.get("/health/ready").json()["checks"].values()) == {"ok"}
+        for client in (deployment.webhooks, deployment.operators)
+    )
 
 
 def look_around_for(deployment: Deployment, load: Load, seconds: float) -> None:

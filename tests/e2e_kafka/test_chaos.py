@@ -42,7 +42,7 @@ async def test_kill_9_of_each_part_in_turn_loses_nothing_that_was_acknowledged(
 
     def again(service: Service) -> Callable[[], None]:
         def kill_and_start() -> None:
-            service.kill()
+            deployment.kill(service)
             service.start()
 
         return kill_and_start

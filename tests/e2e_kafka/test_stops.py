@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from itertools import cycle
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -29,17 +29,16 @@ def ended_in_time(service: Service) -> None:
     assert service.said == ""
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-async def test_each_service_stops_under_load_and_loses_nothing(
-    deploy: Deploy, how: signal.Signals
+async def test_each_service_stops_under_load_by_sigterm_and_by_ctrl_c_and_loses_nothing(
+    deploy: Deploy,
 ) -> None:
     deployment = deploy()
     deployment.start()
     deployment.worker().start()
-    turns = cycle(deployment.services)
+    turns = product((signal.SIGTERM, signal.SIGINT), deployment.services)
 
     def stop_and_start() -> None:
-        service = next(turns)
+        how, service = next(turns)
         os.killpg(service.process.pid, how)  # as a terminal does it
         ended_in_time(service)
         if service is deployment.api:
@@ -49,8 +48,8 @@ async def test_each_service_stops_under_load_and_loses_nothing(
     load = await under_load(
         deployment.load(per_second=200),
         stop_and_start,
-        times=len(deployment.services),
-        between=(50, 150),
+        times=2 * len(deployment.services),
+        between=(30, 120),
     )
     assert_settles(deployment, load)
     deployment.stop()

@@ -25,17 +25,24 @@ async def consumes(deployment: Deployment, worker: Service) -> None:
 
 async def test_one_worker_is_killed_one_is_added_and_one_leaves(deploy: Deploy) -> None:
     deployment = deploy(api_consumes=False)
-    deployment.start()
-    killed, leaving = deployment.worker().start(), deployment.worker().start()
+    killed, leaving = deployment.worker(), deployment.worker()
+    for worker in (killed, leaving):
+        worker.launch()
+        worker.wait_for_log("waiting_for_the_api")  # whose database it shares
+    deployment.api.start()
+    for worker in (killed, leaving):
+        worker.started()
+    deployment.taking.start()
     load = deployment.load(per_second=PER_SECOND)
     async with load.flowing():
         await consumes(deployment, killed)
         await consumes(deployment, leaving)
-        killed.kill()
+        deployment.kill(killed, for_good=True)
         added = await asyncio.to_thread(deployment.worker().start)
         # Not before the killed one's time-out: until then the group waits for it.
         await consumes(deployment, added)
         assert await asyncio.to_thread(leaving.stop) == 0
+        deployment.services.remove(leaving)
         done = deployment.topics.committed(deployment.topics.orders)
         # Without one: who left said so, and nobody waits for it.
         await asyncio.to_thread(
@@ -54,21 +61,6 @@ async def test_one_worker_is_killed_one_is_added_and_one_leaves(deploy: Deploy) 
     deployment.stop()
 
 
-async def test_a_worker_that_starts_first_waits_for_the_apis_database(deploy: Deploy) -> None:
-    deployment = deploy(api_consumes=False)
-    worker = deployment.worker()
-    worker.launch()
-    worker.wait_for_log("waiting_for_the_api")
-    deployment.api.start()
-    worker.started()
-    deployment.taking.start()
-    load = deployment.load()
-    async with load.flowing():
-        await load.more(200)
-    assert_settles(deployment, load)
-    deployment.stop()
-
-
 async def test_a_worker_without_a_database_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,21 +71,3 @@ async def test_a_worker_without_a_database_says_what_to_do(
             raise AssertionError("there is none")
     assert f"no API has its database in {tmp_path}; start it there" in str(refused.value)
     assert "PG_URL" in str(refused.value)
-
-
-async def test_a_consumer_that_is_killed_in_the_middle_of_a_backlog_begins_again_where_it_was(
-    deploy: Deploy,
-) -> None:
-    deployment = deploy()
-    deployment.taking.start()
-    load = deployment.load(connections=32)
-    async with load.flowing():
-        await load.more(5000)
-    api = deployment.api
-    api.start()
-    await consumes(deployment, api)
-    api.kill()
-    assert deployment.topics.pending() > 0
-    api.start()
-    assert_settles(deployment, load)
-    deployment.stop()
