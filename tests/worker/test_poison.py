@@ -1,11 +1,14 @@
 """What can never be applied becomes a dead letter, alone, unchanged and with its reason."""
 
+import ctypes
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import confluent_kafka
 import pytest
 from structlog.testing import capture_logs
 
@@ -278,3 +281,37 @@ async def test_a_webhook_with_headers_of_a_dead_letter_is_applied_as_any(flow: F
     async with flow.consuming() as consume:
         await turned(consume, 1)
     assert await flow.applied() == 1
+
+
+async def test_headers_that_the_client_cannot_read_stop_nothing(flow: Flow) -> None:
+    flow.orders(range(50))  # an interpreter that is warm checks less
+    nameless(flow, enveloped(order_webhook()))
+    nameless(flow, b"poison")
+    flow.orders([50])
+    async with flow.consuming() as consume:
+        await turned(consume, 53)
+    assert await flow.applied() == 52
+    [letter] = flow.dead()
+    assert letter.value == b"poison"
+    assert len(text_headers(letter)) == len(letter.headers) == 8
+
+
+def nameless(flow: Flow, value: bytes) -> None:
+    """A message with a header whose name is no UTF-8: other clients than Python's can write it."""
+    package = Path(confluent_kafka.__file__).parent
+    [library] = package.with_name("confluent_kafka.libs").glob("librdkafka*.so*")
+    client = ctypes.CDLL(str(library))
+    for name in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_headers_new"):
+        getattr(client, name).restype = ctypes.c_void_p
+    settings = ctypes.c_void_p(client.rd_kafka_conf_new())
+    said = ctypes.create_string_buffer(200)
+    brokers = flow.brokers.encode()
+    client.rd_kafka_conf_set(settings, b"bootstrap.servers", brokers, said, 200)
+    producer = ctypes.c_void_p(client.rd_kafka_new(0, settings, said, 200))
+    headers = ctypes.c_void_p(client.rd_kafka_headers_new(1))
+    client.rd_kafka_header_add(headers, b"\xff\xfe", 2, b"v", 1)
+    # Its variable arguments: topic, value with its size, "copy it", headers, end.
+    topic, size = flow.topic.encode(), ctypes.c_size_t(len(value))
+    fault = client.rd_kafka_producev(producer, 1, topic, 4, value, size, 7, 2, 10, headers, 0)
+    assert (fault, client.rd_kafka_flush(producer, 20_000)) == (0, 0)
+    client.rd_kafka_destroy(producer)

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager, contextmanager
+from operator import methodcaller
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
@@ -96,9 +97,12 @@ class KafkaMessages:
         loop = asyncio.get_running_loop()
         leaving = asyncio.ensure_future(self._consumer.close())
         asking = loop.run_in_executor(self._threads, self._asking.close)
-        _, left_behind = await asyncio.wait([leaving, asking], timeout=LEAVE_SECONDS)
+        done, left_behind = await asyncio.wait([leaving, asking], timeout=LEAVE_SECONDS)
         if leaving in left_behind:
             self._log.warning("group_not_left", reason="no answer; its time-out will tell it")
+        with _translated("close"):
+            for each in done:
+                each.result()
 
     async def poll(self, limit: int, wait_seconds: float) -> Sequence[Message]:
         if self._commit_failed:
@@ -195,6 +199,7 @@ class KafkaMessages:
     async def _on_revoke(self, _consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
         self._assignments += 1
         self._assigned = []
+        self._ends = {}
         self._log.info("partitions_revoked", partitions=sorted(at.partition for at in partitions))
 
     async def _on_commit(self, fault: KafkaError | None, offsets: list[TopicPartition]) -> None:
@@ -222,8 +227,22 @@ def _read(message: Any) -> Message:
         message.offset(),
         message.key(),
         message.value(),
-        message.headers() or (),
+        _headers(message),
     )
+
+
+_headers_of = methodcaller("headers")
+"""Called from C, where a result that comes with an error is found out. A call in Python that is
+made often enough skips that look, and would hand out a name that is a null pointer."""
+
+
+def _headers(message: Any) -> Sequence[tuple[str, bytes | None]]:
+    try:
+        return _headers_of(message) or ()
+    except SystemError:
+        # A name that is no UTF-8: the client can give none of the headers then.
+        log.warning("headers_unreadable", partition=message.partition(), offset=message.offset())
+        return ()
 
 
 class _Threads(Executor):
