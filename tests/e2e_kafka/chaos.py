@@ -1,28 +1,30 @@
 """What must be true in Kafka mode after any trouble."""
 
-from tests.e2e.chaos import assert_nothing_lost, by_stream
+from collections.abc import Iterable
+
+from tests.e2e.chaos import assert_nothing_lost, assert_same
 from tests.e2e.load import Load, Sent
 from tests.e2e.wire import CHARGEBACKS, ORDERS
 from tests.e2e_kafka.deployment import Deployment
 from tests.e2e_kafka.topics import payload_of
 
 
-def acknowledged_order(deployment: Deployment) -> dict[tuple[str, str], list[str]]:
-    """The webhooks of each stream as they lie in the topics, without repetitions."""
+def in_topics(deployment: Deployment) -> Iterable[Sent]:
+    """Each webhook where it lies for the first time."""
     topics = deployment.topics
     found: dict[Sent, None] = {}
     for path, topic in ((ORDERS, topics.orders), (CHARGEBACKS, topics.disputes)):
         for message in topics.messages(topic):
             payload = payload_of(message)
             found[path, payload["order_id"], payload["provider_event_id"]] = None
-    return by_stream(found)
+    return found
 
 
 def assert_settles(deployment: Deployment, load: Load) -> None:
     """All that was acknowledged is in the log once (I1), in order; the counts balance (I2)."""
     deployment.settled()
     assert_nothing_lost(deployment.api, load)
-    assert acknowledged_order(deployment) == by_stream(load.acknowledged)
+    assert_same(in_topics(deployment), load.acknowledged, "the topics")
     [(known,)] = deployment.api.query("SELECT count(*) FROM webhook_ids")
     assert known == len(load.acknowledged)
     assert deployment.topics.dead_letters() == []

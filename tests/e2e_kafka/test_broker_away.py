@@ -42,7 +42,11 @@ def deployment(own_kafka: KafkaServer, tmp_path: Path) -> Iterator[Deployment]:
 
 
 @pytest.mark.parametrize(
-    "seconds", [AWAY_SECONDS, pytest.param(LONG_AWAY_SECONDS, marks=pytest.mark.chaos)]
+    "seconds",
+    [
+        AWAY_SECONDS,
+        pytest.param(LONG_AWAY_SECONDS, marks=[pytest.mark.chaos, pytest.mark.timeout(300)]),
+    ],
 )
 async def test_a_broker_that_hangs_and_one_that_dies_cost_no_webhook_and_no_answer_takes_long(
     deployment: Deployment, own_kafka: KafkaServer, seconds: float
