@@ -102,14 +102,19 @@ class Flow:
 
     def make_topics(self, partitions: int = 2) -> None:
         self.partitions = partitions
-        self.make_topic(self.topic, partitions)
-        self.make_topic(self.dead_topic, 1)
+        self._make(NewTopic(self.topic, partitions, 1), NewTopic(self.dead_topic, 1, 1))
 
     def make_topic(self, name: str, partitions: int, **config: str) -> None:
-        config = {key.replace("_", "."): value for key, value in config.items()}
-        self.admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(20)
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        self._make(NewTopic(name, partitions, 1, config=settings))
+
+    def _make(self, *topics: NewTopic) -> None:
+        for made in self.admin.create_topics([*topics]).values():
+            made.result(20)
         deadline = time.monotonic() + SECONDS_MAX
-        while name not in self.admin.list_topics(timeout=10).topics:
+        while (
+            not {each.topic for each in topics} <= self.admin.list_topics(timeout=10).topics.keys()
+        ):
             assert time.monotonic() < deadline
 
     def set_topic(self, name: str, **config: str) -> None:

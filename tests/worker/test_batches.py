@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from payment_manager.adapters.kafka.consumer import KafkaMessages
 from payment_manager.application.apply_webhooks import Taken, Webhook
-from payment_manager.application.ports import Message, Messages, Unavailable
-from tests.webhooks import order_webhook
+from payment_manager.application.ports import Message, Messages, Space, Unavailable
+from payment_manager.domain.dispute_id import dispute_id_of
+from tests.webhooks import as_webhook, chargeback_webhook, order_webhook
 from tests.worker.flow import Around, Flow, beside, turned
 
 
@@ -161,6 +162,20 @@ async def test_the_correlation_id_goes_from_the_header_into_the_event_and_the_lo
     assert in_events.pop("given") == "call-7"
     assert all(re.fullmatch("[0-9a-f]{32}", made) for made in in_events.values())
     assert len(set(in_events.values())) == 3
+
+
+async def test_chargebacks_come_from_their_own_topic_and_wait_for_their_order(flow: Flow) -> None:
+    flow.space = Space.DISPUTE
+    flow.webhooks(chargeback_webhook("ord-1"), chargeback_webhook("ord-2"))
+    await flow.apply()([as_webhook(order_webhook("ord-1"))])
+    with capture_logs() as lines:
+        async with flow.consuming() as consume:
+            await turned(consume, 2)
+    told = {line["order_id"]: line for line in lines if line["event"] == "webhook"}
+    assert told["ord-1"]["outcome"] == "applied"
+    assert told["ord-2"]["outcome"] == "parked"
+    assert told["ord-2"]["dispute_id"] == str(dispute_id_of("ord-2"))
+    assert flow.metric('webhooks_total{outcome="parked",space="dispute"}') == 1
 
 
 async def test_the_end_lets_a_batch_finish_and_commits_it(flow: Flow) -> None:

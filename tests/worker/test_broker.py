@@ -90,7 +90,8 @@ async def test_a_broker_killed_between_the_two_commits_costs_duplicates_at_most(
 async def test_a_silent_broker_holds_up_neither_the_loop_nor_its_end(
     mortal_flow: Flow, mortal: KafkaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "LEAVE_SECONDS", 2.0)
+    monkeypatch.setattr(consumer, "LEAVE_SECONDS", 1.0)
+    monkeypatch.setattr(consumer, "_ASK_SECONDS", 0.5)
     monkeypatch.setattr(consume_module, "PENDING_SECONDS", 0.0)
     flow = mortal_flow
     apply = flow.apply()
@@ -225,7 +226,8 @@ async def test_messages_beyond_the_retention_are_not_pending(flow: Flow) -> None
     messages = flow.membership()
     await messages.open()
     try:
-        await messages.poll(1, 3)
+        while not messages._assigned:
+            await messages.poll(1, 0.1)
         flow.orders(range(30, 33))
         await until(lambda: is_pending(messages, 3))
     finally:

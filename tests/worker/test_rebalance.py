@@ -186,13 +186,3 @@ async def test_a_member_too_slow_for_its_group_commits_quietly_and_joins_again(
                 await slow.poll(500, 0.1)
                 # Its late commit has moved nothing back.
                 assert flow.committed() == 40
-
-
-async def test_many_rebalances_lose_nothing(flow: Flow) -> None:
-    async with members(flow, batch_max=7):
-        for first in range(0, 180, 60):
-            await asyncio.to_thread(flow.orders, range(first, first + 60))
-            async with flow.consuming(batch_max=7) as passer_by:
-                for _ in range(2):
-                    await passer_by.run_once()
-        await all_applied_once(flow, 180)
