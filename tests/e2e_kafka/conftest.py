@@ -16,10 +16,19 @@ Deploy = Callable[..., Deployment]
 _numbers = count(1)
 
 
+TIMEOUT_SECONDS = 300
+"""The longest take one minute: killed brokers and members are waited for, ten seconds each. A busy
+machine takes three times as long.
+"""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.path.parent != Path(__file__).parent:
+            continue
+        item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
         # What is marked `chaos` takes longer, and is run by that name.
-        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("chaos"):
+        if not item.get_closest_marker("chaos"):
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.integration)
 

@@ -28,7 +28,7 @@ ANSWER_SECONDS_MAX = 2.0
 TAKEN_AGAIN_SECONDS_MAX = 15.0
 """From a broker that is back to a hundred webhooks more."""
 
-PER_SECOND = 100
+PER_SECOND = 60
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def deployment(own_kafka: KafkaServer, tmp_path: Path) -> Iterator[Deployment]:
     "seconds",
     [
         AWAY_SECONDS,
-        pytest.param(LONG_AWAY_SECONDS, marks=[pytest.mark.chaos, pytest.mark.timeout(300)]),
+        pytest.param(LONG_AWAY_SECONDS, marks=pytest.mark.chaos),
     ],
 )
 async def test_a_broker_that_hangs_and_one_that_dies_cost_no_webhook_and_no_answer_takes_long(

@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from tests.e2e_kafka.topics import Topics
 
 ROUNDS = 2
 
-PER_SECOND = 120
+PER_SECOND = 80
 """Far from what the services can do, so that all that is late is the trouble's."""
 
 DATABASE_DIED = ("postgres_died", "postgres_restart_failed")
@@ -32,7 +31,7 @@ def deployment(own_kafka: KafkaServer, tmp_path: Path) -> Iterator[Deployment]:
     deployment.clean_up()
 
 
-async def test_kill_9_of_each_part_in_turn_loses_nothing_that_was_acknowledged(
+async def test_kill_9_of_each_part_in_turn_and_of_all_loses_nothing_that_was_acknowledged(
     deployment: Deployment, own_kafka: KafkaServer
 ) -> None:
     deployment.start()
@@ -60,13 +59,29 @@ async def test_kill_9_of_each_part_in_turn_loses_nothing_that_was_acknowledged(
             lambda: sum(entry["event"] == "postgres_restarted" for entry in api.log) > restarts
         )
 
-    troubles = [again(ingest), database, again(api), broker, again(worker)]
-    turns = cycle(troubles)
+    def everything() -> None:
+        """As a power cut does it."""
+        database_pids = running_on(api.cluster)
+        for service in deployment.services:
+            deployment.kill(service)
+        own_kafka.kill()
+        for pid in database_pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for service in deployment.services:
+            service.launch()
+        own_kafka.start()
+        for service in deployment.services:
+            service.started()
+
+    in_turn = [again(ingest), database, again(api), broker, again(worker)]
+    troubles = [*in_turn * ROUNDS, everything]
+    turns = iter(troubles)
     load = await under_load(
         deployment.load(per_second=PER_SECOND),
         lambda: next(turns)(),
-        times=ROUNDS * len(troubles),
-        between=(30, 120),
+        times=len(troubles),
+        between=(20, 80),
     )
     assert_settles(deployment, load)
     deployment.stop()

@@ -155,7 +155,7 @@ async def test_dead_letters_that_are_refused_hold_the_offsets_until_they_are_tak
     topics.put(topics.orders, user(0), b"poison 0")
     deployment.settled()
     refused: list[tuple[str, int, int]] = []
-    load = deployment.load(per_second=100)
+    load = deployment.load(per_second=60)
     async with load.flowing():
         for harm, repair in ((shrink, enlarge), (remove, make), (remove, restart)):
             harm(deployment)
@@ -165,18 +165,20 @@ async def test_dead_letters_that_are_refused_hold_the_offsets_until_they_are_tak
             await asyncio.to_thread(eventually, lambda: is_refused(deployment), 30)
             orders_stood = topics.committed(topics.orders)
             disputes_stood = topics.committed(topics.disputes)
-            await load.more(200)
+            await load.more(100)
             await asyncio.to_thread(eventually, lambda: waits(deployment), 30)
             assert load.answers.keys() == {202}
             assert topics.committed(topics.orders) == orders_stood
             assert orders_stood[partition] <= offset
             assert sum(topics.committed(topics.disputes)) > sum(disputes_stood)  # not its trouble
             assert is_refused(deployment)
+            await asyncio.to_thread(eventually, lambda: pending(deployment) > 0, 30)
             await asyncio.to_thread(repair, deployment)
             # What was written before is gone with its topic, which is the test's doing.
             await asyncio.to_thread(eventually, lambda: not is_refused(deployment), 30)
             await asyncio.to_thread(eventually, lambda: refused[-1] in sources(topics), 30)
     await asyncio.to_thread(deployment.settled)
+    await asyncio.to_thread(eventually, lambda: pending(deployment) == 0, 30)
     assert_nothing_lost(deployment.api, load)
     deployment.stop()
 
@@ -184,6 +186,11 @@ async def test_dead_letters_that_are_refused_hold_the_offsets_until_they_are_tak
 def sources(topics: Topics) -> set[tuple[str, int, int]]:
     """A letter that was written twice says by its source that it is one."""
     return {letter.source for letter in topics.dead_letters()}
+
+
+def pending(deployment: Deployment) -> float:
+    """I2's last term, which is looked at every few seconds."""
+    return deployment.metric(deployment.api, "webhooks_pending", space="order")
 
 
 def waits(deployment: Deployment) -> bool:

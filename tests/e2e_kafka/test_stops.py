@@ -46,10 +46,10 @@ async def test_each_service_stops_under_load_by_sigterm_and_by_ctrl_c_and_loses_
         service.start()
 
     load = await under_load(
-        deployment.load(per_second=200),
+        deployment.load(per_second=80),
         stop_and_start,
         times=2 * len(deployment.services),
-        between=(30, 120),
+        between=(20, 80),
     )
     assert_settles(deployment, load)
     deployment.stop()
@@ -104,7 +104,7 @@ async def test_a_stop_while_the_broker_is_away_takes_seconds_too_and_loses_nothi
     deployment = Deployment(tmp_path, Topics(own_kafka.brokers, "stop"))
     try:
         deployment.start()
-        load = deployment.load(per_second=200)
+        load = deployment.load(per_second=80)
         async with load.flowing():
             await load.more(200)
         own_kafka.pause()

@@ -13,7 +13,7 @@ from tests.e2e_kafka.chaos import assert_settles
 from tests.e2e_kafka.conftest import Deploy
 from tests.e2e_kafka.deployment import Deployment
 
-PER_SECOND = 200
+PER_SECOND = 100
 
 
 async def consumes(deployment: Deployment, worker: Service) -> None:
