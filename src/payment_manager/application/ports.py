@@ -334,8 +334,8 @@ class Messages(Protocol):
     async def commit(self, messages: Sequence[Message]) -> None:
         """These are done with, and all before them in their partitions.
 
-        Quiet where the partitions are another's by now: it is given them again. Raises
-        `Unavailable`.
+        Not waited for: a commit that fails is said again, and what no commit got through comes
+        again. Quiet where the partitions are another's by now. Raises `Unavailable`.
         """
         ...
 

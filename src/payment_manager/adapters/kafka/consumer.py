@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager, contextmanager
-from operator import methodcaller
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +18,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.aio import AIOConsumer
 
+from payment_manager.adapters.kafka.received import message_of
 from payment_manager.application.ports import Message, Unavailable
 
 SESSION_SECONDS = 10.0
@@ -178,7 +178,7 @@ class KafkaMessages:
         for message in found:
             fault = message.error()
             if fault is None:
-                messages.append(_read(message))
+                messages.append(message_of(message))
             elif fault.fatal():
                 raise Unavailable(f"poll: {fault.name()}")
             else:
@@ -218,31 +218,6 @@ def _translated(doing: str) -> Iterator[None]:
         yield
     except KafkaException as error:
         raise Unavailable(f"{doing}: {error.args[0].name()}") from error
-
-
-def _read(message: Any) -> Message:
-    return Message(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        message.key(),
-        message.value(),
-        _headers(message),
-    )
-
-
-_headers_of = methodcaller("headers")
-"""Called from C, where a result that comes with an error is found out. A call in Python that is
-made often enough skips that look, and would hand out a name that is a null pointer."""
-
-
-def _headers(message: Any) -> Sequence[tuple[str, bytes | None]]:
-    try:
-        return _headers_of(message) or ()
-    except SystemError:
-        # A name that is no UTF-8: the client can give none of the headers then.
-        log.warning("headers_unreadable", partition=message.partition(), offset=message.offset())
-        return ()
 
 
 class _Threads(Executor):

@@ -24,6 +24,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
+from payment_manager.adapters.kafka.received import message_of
 from payment_manager.application.ports import (
     Letter,
     LetterId,
@@ -237,10 +238,7 @@ def _is_wanted(message: ReadMessage, ends: dict[int, int]) -> bool:
 
 def letter_of(space: Space, topic_id: str, read: ReadMessage) -> LetterRead:
     """What its headers say; one that somebody else wrote there names itself as its source."""
-    message = Message(
-        read.topic(), read.partition(), read.offset(), read.key(), read.value(),
-        read.headers() or (),
-    )  # fmt: skip
+    message = message_of(read)
     said = dict(message.headers)
     _, milliseconds = read.timestamp()
     written_at = datetime.fromtimestamp(max(0, milliseconds) / 1000, UTC)
