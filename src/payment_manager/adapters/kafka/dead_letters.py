@@ -34,6 +34,8 @@ class KafkaDeadLetters:
             "acks": "all",
             "enable.idempotence": True,
             "message.timeout.ms": int(PUT_SECONDS * 1000),
+            # A batch's letters are handed over together, and the batch waits for them.
+            "linger.ms": 0,
             # What goes wrong is told by `put`. Idle, it is not polled, and lines would pile up.
             "log_level": 0,
             # A letter is its message and some headers more: the topic says how large it may be.

@@ -53,6 +53,8 @@ class PrometheusTelemetry(EdgeTelemetry):
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
             registry=registry,
         )
+        # Looking a child up by its label costs twice what observing does.
+        self._ages = {space: self._age.labels(space) for space in Space}
         self._pending = Gauge(
             f"{NAME}_webhooks_pending",
             "Kafka mode: messages of this process's partitions that are not done with.",
@@ -115,7 +117,7 @@ class PrometheusTelemetry(EdgeTelemetry):
         self._webhooks.labels(space, outcome).inc(count)
 
     def age(self, space: Space, seconds: float) -> None:
-        self._age.labels(space).observe(seconds)
+        self._ages[space].observe(seconds)
 
     def pending(self, space: Space, messages: int) -> None:
         self._pending.labels(space).set(messages)
