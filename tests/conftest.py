@@ -28,7 +28,10 @@ from tests.clock import FakeClock
 
 pytest_plugins = ["tests.kafka"]
 
-SERVER_FIXTURES = {"postgres_server", "template_database", "database_url", "pool", "kafka_server"}
+SERVER_FIXTURES = {
+    *("postgres_server", "template_database", "database_url", "pool"),
+    *("kafka_server", "frail_server"),
+}
 
 # A test's database need not survive a power cut. All else is as in service.
 SERVER_SETTINGS = {
