@@ -207,7 +207,7 @@ async def test_only_its_own_user_can_reach_it_and_the_parents_keep_their_modes(
         assert stat.S_IMODE(cluster.stat().st_mode) == 0o700
         assert stat.S_IMODE((cluster / ".s.PGSQL.5432").stat().st_mode) == 0o700
         assert stat.S_IMODE((folder / "postgres.log").stat().st_mode) == 0o600
-        assert [stat.S_IMODE(parent.stat().st_mode) for parent in parents] == [0o700] * 3
+        assert [stat.S_IMODE(parent.stat().st_mode) for parent in parents] == [0o700] * 2
     assert sorted(path.name for path in folder.iterdir()) == ["lock", "postgres", "postgres.log"]
 
 
