@@ -1,6 +1,8 @@
 """One suite, both modes: what an order and a dispute come to doesn't depend on the way there."""
 
+import io
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from itertools import permutations
 from typing import Any
@@ -8,8 +10,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from rich.console import Console
 
 from infra.kafka_server import KafkaServer
+from payment_manager.entrypoints.demo import WIDTH_MAX, run_demo
 from tests.e2e.service import SECRET
 from tests.e2e.wire import CHARGEBACKS, ORDERS, problem_of, send, wrong_fields
 from tests.e2e_kafka.deployment import Deployment
@@ -418,3 +422,14 @@ def test_metrics_balance_and_the_log_is_proved(deployment: Deployment, order_id:
     deployment.settled()
     deployment.assert_metrics_balance()
     deployment.api.verify()
+
+
+async def test_the_demo_tells_the_same_story(deployment: Deployment) -> None:
+    screen = io.StringIO()
+    await run_demo(
+        deployment.api.url,
+        ingest_url=deployment.taking.url,
+        now=datetime.now(UTC),
+        console=Console(file=screen, width=WIDTH_MAX),
+    )
+    assert "17 requests, each answered as the story says" in screen.getvalue()
