@@ -15,9 +15,9 @@ from payment_manager.adapters.kafka.publisher import KafkaPublisher
 from payment_manager.adapters.kafka.readiness import KafkaReadiness
 from payment_manager.adapters.kafka.topics import ensure_topics, message_bytes_max
 from payment_manager.adapters.telemetry.edge_metrics import EdgeTelemetry
+from payment_manager.entrypoints.http.app import create_app
 from payment_manager.entrypoints.http.operations import Probes
-from payment_manager.entrypoints.ingest.app import create_app
-from payment_manager.entrypoints.ingest.webhooks import Intake
+from payment_manager.entrypoints.ingest.webhooks import Intake, kafka_routes
 from payment_manager.settings import Settings
 
 
@@ -44,7 +44,7 @@ async def ingest_service(settings: Settings) -> AsyncIterator[ASGIApp]:
         )
         topics = (settings.kafka_orders_topic, settings.kafka_disputes_topic)
         yield create_app(
-            intake,
+            kafka_routes(intake),
             Probes([KafkaReadiness(publisher, topics)]),
             telemetry,
             body_bytes_max=settings.max_body_bytes,

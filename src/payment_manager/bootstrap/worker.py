@@ -16,8 +16,8 @@ from payment_manager.bootstrap.consumers import running_consumers
 from payment_manager.bootstrap.database import shared_database
 from payment_manager.bootstrap.running import running
 from payment_manager.entrypoints.api.upkeep import keep_days_ahead
+from payment_manager.entrypoints.http.app import create_app
 from payment_manager.entrypoints.http.operations import Probes
-from payment_manager.entrypoints.worker.app import create_app
 from payment_manager.settings import Settings
 
 
@@ -38,6 +38,7 @@ async def worker_service(settings: Settings) -> AsyncIterator[ASGIApp]:
             running_consumers(settings, pool, apply, telemetry, clock)
         )
         yield create_app(
+            {},
             Probes([PostgresReadiness(pool), consumers], consumers.liveness),
             telemetry,
             body_bytes_max=settings.max_body_bytes,

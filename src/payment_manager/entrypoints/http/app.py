@@ -1,5 +1,9 @@
-"""The Ingest service as an ASGI application: the webhook routes, probes and counts."""
+"""A service without routes for operators: hot routes, if any, probes and counts.
 
+What Ingest and a worker are from outside. The API has more, and an `app.py` of its own.
+"""
+
+from collections.abc import Mapping
 from typing import Protocol
 
 from litestar import Litestar
@@ -9,17 +13,16 @@ from payment_manager.entrypoints.http.edge import Edge, RequestTelemetry
 from payment_manager.entrypoints.http.operations import Probes, Scraped, operation_handlers
 from payment_manager.entrypoints.http.problem_pages import explain_problem
 from payment_manager.entrypoints.http.problems import in_framework, of_exception
-from payment_manager.entrypoints.ingest.webhooks import Intake, kafka_routes
 
 
-class IngestTelemetry(Scraped, RequestTelemetry, Protocol):
+class EdgeCounts(Scraped, RequestTelemetry, Protocol):
     """What the edge counts, and the page that is scraped."""
 
 
 def create_app(
-    intake: Intake,
+    hot_routes: Mapping[str, ASGIApp],
     probes: Probes,
-    telemetry: IngestTelemetry,
+    telemetry: EdgeCounts,
     *,
     body_bytes_max: int,
     body_timeout_seconds: float,
@@ -34,7 +37,7 @@ def create_app(
     )
     return Edge(
         app,
-        kafka_routes(intake),
+        hot_routes,
         telemetry,
         of_exception,
         body_bytes_max=body_bytes_max,
