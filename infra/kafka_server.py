@@ -187,6 +187,8 @@ class KafkaServer:
     def pause(self) -> None:
         """Let it be away without a word: its connections stay open, and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        # The signal stops one thread after the other; only then nothing is answered any more.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """End a pause."""

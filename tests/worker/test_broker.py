@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 from psycopg_pool import AsyncConnectionPool
 from structlog.testing import capture_logs
 
@@ -15,7 +15,7 @@ from infra.kafka_server import KafkaServer, why_not
 from payment_manager.adapters.kafka import consumer
 from payment_manager.adapters.kafka.consumer import KafkaMessages
 from payment_manager.application.apply_webhooks import Taken, Webhook
-from payment_manager.application.ports import Unavailable
+from payment_manager.application.ports import Message, Unavailable
 from payment_manager.entrypoints.worker import consume as consume_module
 from tests.kafka import warm_up
 from tests.worker.flow import Flow, beside, is_well, members, said, turned, until
@@ -158,6 +158,28 @@ async def test_a_commit_that_failed_is_said_again_without_a_new_message(
             await messages.commit(polled)
             found += len(polled)
         await messages.poll(500, 0.05)
+        await messages.poll(500, 0.05)
+        await until(lambda: flow.committed() == 10)
+    finally:
+        await messages.close()
+
+
+async def test_a_commit_that_an_earlier_one_overtook_from_behind_is_said_again(flow: Flow) -> None:
+    flow.orders(range(10))
+    messages = flow.membership()
+    await messages.open()
+    try:
+        polled: list[Message] = []
+        while len(polled) < 10:
+            polled += await messages.poll(500, 0.5)
+        await messages.commit(polled)
+        await until(lambda: flow.committed() == 10)
+        # As by a broker that hung, and works off an old request when it wakes.
+        earlier = [TopicPartition(message.topic, message.partition, 0) for message in polled]
+        client: Any = messages._consumer
+        await client.commit(offsets=earlier, asynchronous=False)
+        assert flow.committed() == 0
+        assert await messages.pending() == 10
         await messages.poll(500, 0.05)
         await until(lambda: flow.committed() == 10)
     finally:
