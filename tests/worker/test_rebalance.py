@@ -186,3 +186,35 @@ async def test_a_member_too_slow_for_its_group_commits_quietly_and_joins_again(
                 await slow.poll(500, 0.1)
                 # Its late commit has moved nothing back.
                 assert flow.committed() == 40
+
+
+async def test_a_member_that_hears_nothing_of_its_group_is_replaced(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "JOIN_SECONDS", 0.2)
+    messages = flow.membership(bootstrap_servers="127.0.0.1:9")
+    await messages.open()
+    try:
+        assert await messages.poll(10, 0.3) == []
+        with pytest.raises(Unavailable, match="no word of the group"):
+            await messages.poll(10, 0.1)
+    finally:
+        await messages.close()
+
+
+async def test_a_member_that_is_given_no_partition_is_left_alone(
+    bare_flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare_flow.make_topics(partitions=1)
+    first, second = bare_flow.membership(), bare_flow.membership()
+    with capture_logs() as lines:
+        for messages in (first, second):
+            await messages.open()
+        try:
+            while sorted(shares(lines)[-2:]) != [0, 1]:
+                await asyncio.gather(first.poll(10, 0.1), second.poll(10, 0.1))
+            monkeypatch.setattr(consumer, "JOIN_SECONDS", 0.2)
+            await asyncio.sleep(0.3)
+            await asyncio.gather(first.poll(10, 0.1), second.poll(10, 0.1))
+        finally:
+            await asyncio.gather(first.close(), second.close())

@@ -28,6 +28,11 @@ LEAVE_SECONDS = 6.0
 """The client itself gives up leaving after five; with a commit on its way to a broker that says
 nothing it never would."""
 
+JOIN_SECONDS = 20.0
+"""Twice a member's time-out, which is what a join usually waits for at most. The client has been
+seen not to join again at all, after a broker that hung for longer than that time-out: a new
+membership does."""
+
 _ASK_SECONDS = 2.0
 """For all questions about offsets together: the loop waits for the answers."""
 
@@ -55,6 +60,7 @@ class KafkaMessages:
         self._assigned: list[TopicPartition] = []
         self._assignments = self._polled_in = 0
         self._is_held = False
+        self._joining_since: float | None = asyncio.get_running_loop().time()
         self._ends: dict[int, int] = {}
         self._commit_failed = False
         session = {
@@ -105,6 +111,9 @@ class KafkaMessages:
                 each.result()
 
     async def poll(self, limit: int, wait_seconds: float) -> Sequence[Message]:
+        since, now = self._joining_since, asyncio.get_running_loop().time()
+        if since is not None and now - since > JOIN_SECONDS:
+            raise Unavailable("poll: no word of the group since the last assignment ended")
         if self._commit_failed:
             self._commit_failed = False
             await self._commit(self._ends)
@@ -198,6 +207,7 @@ class KafkaMessages:
 
     async def _on_assign(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
         self._assignments += 1
+        self._joining_since = None
         self._assigned = partitions
         self._ends = {}
         self._log.info("partitions_assigned", partitions=sorted(at.partition for at in partitions))
@@ -207,6 +217,7 @@ class KafkaMessages:
 
     async def _on_revoke(self, _consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
         self._assignments += 1
+        self._joining_since = asyncio.get_running_loop().time()
         self._assigned = []
         self._ends = {}
         self._log.info("partitions_revoked", partitions=sorted(at.partition for at in partitions))
