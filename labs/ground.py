@@ -21,8 +21,8 @@ from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres
 from payment_manager.adapters.postgres.pool import connection_pool
 from payment_manager.application.apply_webhooks import Webhook
-from payment_manager.contracts.commands import order_snapshot
-from payment_manager.contracts.webhooks import read_order_webhook
+from payment_manager.contracts.commands import read_notice
+from payment_manager.contracts.envelope import Kind
 
 CONNECTIONS = 10
 """The service's own default."""
@@ -55,8 +55,7 @@ def new_order() -> Webhook:
         "updated_at": "2026-01-02T10:00:00Z",
         "meta": {"amount": "100.50", "currency": "USD"},
     }
-    received = read_order_webhook(json.dumps(body).encode())
-    return Webhook(order_snapshot(received), received.content_hash, correlation_id="lab")
+    return Webhook(*read_notice(Kind.ORDER, json.dumps(body).encode()), correlation_id="lab")
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

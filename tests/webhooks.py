@@ -12,8 +12,8 @@ from types import EllipsisType
 from typing import Any
 
 from payment_manager.application.apply_webhooks import Webhook
-from payment_manager.contracts.commands import chargeback_notice, order_snapshot
-from payment_manager.contracts.webhooks import read_chargeback_webhook, read_order_webhook
+from payment_manager.contracts.commands import read_notice
+from payment_manager.contracts.envelope import Kind
 
 ANN = "11111111-1111-1111-1111-111111111111"
 BOB = "22222222-2222-2222-2222-222222222222"
@@ -77,8 +77,5 @@ def _body(usual: dict[str, Any], given: dict[str, Field]) -> bytes:
 
 def as_webhook(body: bytes, correlation_id: str = "test") -> Webhook:
     """What the write path takes, read from the wire; a chargeback is known by its `occurred_at`."""
-    if "occurred_at" in json.loads(body):
-        chargeback = read_chargeback_webhook(body)
-        return Webhook(chargeback_notice(chargeback), chargeback.content_hash, correlation_id)
-    received = read_order_webhook(body)
-    return Webhook(order_snapshot(received), received.content_hash, correlation_id)
+    kind = Kind.DISPUTE if "occurred_at" in json.loads(body) else Kind.ORDER
+    return Webhook(*read_notice(kind, body), correlation_id)

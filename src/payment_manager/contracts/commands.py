@@ -1,15 +1,32 @@
 """From the wire to the domain: what a webhook means to a state machine.
 
-How to think about it: nothing is checked here, it was on the way in. The step is a module of its
+How to think about it: whatever is wrong is found by the reading of the wire, nothing is checked
+here. The step is a module of its
 own because the Ingest service shares the wire but must not reach the state machines.
 """
 
-from payment_manager.contracts.webhooks import ChargebackWebhook, OrderWebhook, Received
+from payment_manager.contracts.envelope import Kind
+from payment_manager.contracts.webhooks import (
+    ChargebackWebhook,
+    OrderWebhook,
+    Received,
+    read_chargeback_webhook,
+    read_order_webhook,
+)
 from payment_manager.domain.dispute import ChargebackNotice, DisputeStatus, NoticeStatus
 from payment_manager.domain.order import OrderSnapshot, OrderStatus
 
 _ORDER_STATUS = {status.value: status for status in OrderStatus}
 _NOTICE_STATUS = {status.value: status for status in NoticeStatus}
+
+
+def read_notice(kind: Kind, body: bytes) -> tuple[OrderSnapshot | ChargebackNotice, bytes]:
+    """What a webhook's body says, and its content's hash. Raises `InvalidInput`."""
+    if kind is Kind.ORDER:
+        order = read_order_webhook(body)
+        return order_snapshot(order), order.content_hash
+    chargeback = read_chargeback_webhook(body)
+    return chargeback_notice(chargeback), chargeback.content_hash
 
 
 def order_snapshot(received: Received[OrderWebhook]) -> OrderSnapshot:

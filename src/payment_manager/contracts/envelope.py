@@ -79,6 +79,8 @@ def decode(value: bytes | None, kind: Kind) -> Envelope:
         envelope = _decode(value)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(_fault(str(error))) from None
+    except RecursionError:  # the decoder goes as deep as the interpreter's stack
+        raise InvalidInput(FieldError("", "must not be nested so deeply")) from None
     if envelope.type is not kind:
         raise InvalidInput(FieldError("type", f"must be {kind} in this topic"))
     return envelope

@@ -8,8 +8,8 @@ from litestar.types import ASGIApp, Scope
 from payment_manager.application.apply_webhooks import Webhook
 from payment_manager.application.ports import Space, Unavailable
 from payment_manager.contracts.api import WebhookAnswer, encode
-from payment_manager.contracts.commands import chargeback_notice, order_snapshot
-from payment_manager.contracts.webhooks import read_chargeback_webhook, read_order_webhook
+from payment_manager.contracts.commands import read_notice
+from payment_manager.contracts.envelope import Kind
 from payment_manager.contracts.wire import InvalidInput
 from payment_manager.domain.decider import Outcome
 from payment_manager.entrypoints.api.problems import rejected
@@ -26,9 +26,11 @@ def sync_routes(services: Services) -> dict[str, ASGIApp]:
     if webhooks is None:
         return {}
 
-    async def take(space: Space, scope: Scope, body: bytes, correlation_id: str) -> Answer:
+    async def take(
+        space: Space, kind: Kind, scope: Scope, body: bytes, correlation_id: str
+    ) -> Answer:
         try:
-            webhook = _read(space, body, correlation_id)
+            webhook = Webhook(*read_notice(kind, body), correlation_id)
             note(scope, order_id=webhook.notice.order_id)
             taken = await webhooks.submit(webhook)
         except InvalidInput:
@@ -55,12 +57,6 @@ def sync_routes(services: Services) -> dict[str, ASGIApp]:
             case _:
                 assert_never(outcome)
 
-    return webhook_routes(partial(take, Space.ORDER), partial(take, Space.DISPUTE))
-
-
-def _read(space: Space, body: bytes, correlation_id: str) -> Webhook:
-    if space is Space.ORDER:
-        order = read_order_webhook(body)
-        return Webhook(order_snapshot(order), order.content_hash, correlation_id)
-    chargeback = read_chargeback_webhook(body)
-    return Webhook(chargeback_notice(chargeback), chargeback.content_hash, correlation_id)
+    return webhook_routes(
+        partial(take, Space.ORDER, Kind.ORDER), partial(take, Space.DISPUTE, Kind.DISPUTE)
+    )

@@ -5,10 +5,9 @@ from datetime import datetime
 
 from payment_manager.application.apply_webhooks import Webhook
 from payment_manager.application.ports import Message, Space
-from payment_manager.contracts.commands import chargeback_notice, order_snapshot
+from payment_manager.contracts.commands import read_notice
 from payment_manager.contracts.envelope import CORRELATION_HEADER, Kind, decode
-from payment_manager.contracts.webhooks import read_chargeback_webhook, read_order_webhook
-from payment_manager.contracts.wire import FieldError, InvalidInput, correlation_id
+from payment_manager.contracts.wire import correlation_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +21,10 @@ class Delivered:
 
 def read(message: Message, space: Space) -> Delivered:
     """Raises `InvalidInput` for what can never be applied."""
-    try:
-        return _read(message, space)
-    except RecursionError:  # of the decoder, which goes as deep as the interpreter's stack
-        raise InvalidInput(FieldError("", "must not be nested so deeply")) from None
-
-
-def _read(message: Message, space: Space) -> Delivered:
-    correlated = correlation_of(message)
-    if space is Space.ORDER:
-        envelope = decode(message.value, Kind.ORDER)
-        order = read_order_webhook(bytes(envelope.payload))
-        webhook = Webhook(order_snapshot(order), order.content_hash, correlated)
-    else:
-        envelope = decode(message.value, Kind.DISPUTE)
-        chargeback = read_chargeback_webhook(bytes(envelope.payload))
-        webhook = Webhook(chargeback_notice(chargeback), chargeback.content_hash, correlated)
+    kind = Kind.ORDER if space is Space.ORDER else Kind.DISPUTE
+    envelope = decode(message.value, kind)
+    notice, content_hash = read_notice(kind, bytes(envelope.payload))
+    webhook = Webhook(notice, content_hash, correlation_of(message))
     return Delivered(message, webhook, envelope.timestamp)
 
 
