@@ -10,7 +10,8 @@ line of its own, so lines of one kind are told once a minute, with how many were
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import structlog
@@ -23,6 +24,19 @@ _SAME_LINE_SECONDS = 60.0
 
 class KafkaSetUpError(Exception):
     """Told to the person at the terminal as it stands."""
+
+
+DURABLE: Mapping[str, Any] = MappingProxyType(
+    {
+        # All in-sync replicas have it, in order, once, whatever the client has to repeat.
+        "acks": "all",
+        "enable.idempotence": True,
+        "max.in.flight.requests.per.connection": 5,
+        # The same key goes to the same partition as from a Java client's hand.
+        "partitioner": "murmur2_random",
+    }
+)
+"""Of whatever is produced."""
 
 
 class KafkaSettings(Protocol):

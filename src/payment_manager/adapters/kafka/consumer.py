@@ -55,7 +55,7 @@ class KafkaMessages:
     """`Messages` of one topic. To be opened before, and closed after: that leaves the group."""
 
     def __init__(self, client: Mapping[str, Any], topic: str, group: str) -> None:
-        self._topic, self._group = topic, group
+        self._topic = topic
         self._log = log.bind(topic=topic, group=group)
         self._assigned: list[TopicPartition] = []
         self._assignments = self._polled_in = 0

@@ -24,6 +24,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
+from payment_manager.adapters.kafka.connection import DURABLE
 from payment_manager.adapters.kafka.received import message_of
 from payment_manager.application.ports import (
     Letter,
@@ -206,12 +207,9 @@ class KafkaDeadLetterBox:
             self._producer = Producer(
                 {
                     **self._client,
-                    "acks": "all",
-                    "enable.idempotence": True,
+                    **DURABLE,
                     "message.timeout.ms": int(_GIVE_BACK_SECONDS * 1000),
                     "linger.ms": 5,
-                    # As Ingest: the same key to the same partition.
-                    "partitioner": "murmur2_random",
                     "message.max.bytes": 1_000_000_000,  # the topic says how large it may be
                 }
             )

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from payment_manager.adapters.kafka.connection import DURABLE
 from payment_manager.application.ports import DeadLetter, Unavailable
 from payment_manager.contracts.envelope import DEAD_LETTER_SUFFIX, DeadLetterHeader
 
@@ -31,8 +32,7 @@ class KafkaDeadLetters:
     def __init__(self, client: Mapping[str, object]) -> None:
         self._config = {
             **client,
-            "acks": "all",
-            "enable.idempotence": True,
+            **DURABLE,
             "message.timeout.ms": int(PUT_SECONDS * 1000),
             # A batch's letters are handed over together, and the batch waits for them.
             "linger.ms": 0,

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from payment_manager.adapters.kafka.connection import ClientLog
+from payment_manager.adapters.kafka.connection import DURABLE, ClientLog
 from payment_manager.contracts.publishing import Headers, Receipt
 
 _FETCH_SECONDS = 0.001
@@ -64,15 +64,10 @@ class KafkaPublisher:
     ) -> None:
         self._config: dict[str, Any] = {
             **client,
-            # All in-sync replicas have it, in order, once, whatever the client has to repeat.
-            "acks": "all",
-            "enable.idempotence": True,
-            "max.in.flight.requests.per.connection": 5,
+            **DURABLE,
             "message.timeout.ms": int(_CLIENT_SECONDS * 1000),
             "linger.ms": 1,
             "compression.type": "lz4",
-            # The same key goes to the same partition as from a Java client's hand.
-            "partitioner": "murmur2_random",
             "queue.buffering.max.messages": queue_max,
             "queue.buffering.max.kbytes": _BUFFER_KIB,
             "message.max.bytes": max(1_000_000, message_bytes_max),

@@ -5,12 +5,12 @@ answered for it: the API in sync mode, Ingest in Kafka mode. Labels have few val
 ever a label.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-NAME = "payment_manager"
+NAMESPACE = "payment_manager"
 
 # Refused at the edge, so nothing was accepted.
 _NOT_ACCEPTED = ("conflict", "invalid", "unavailable", "unknown")
@@ -22,34 +22,29 @@ class EdgeTelemetry:
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        self._accepted = Counter(
-            f"{NAME}_webhooks_accepted",
+        self._registry = CollectorRegistry()
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        self._accepted = counter(
+            "webhooks_accepted",
             "Webhooks that were taken durably.",
             ["space"],
-            registry=registry,
         )
-        self._webhooks = Counter(
-            f"{NAME}_webhooks",
+        self._webhooks = counter(
+            "webhooks",
             "Webhooks by what they came to.",
             ["space", "outcome"],
-            registry=registry,
         )
-        self._waiting = Gauge(
-            f"{NAME}_webhooks_waiting", "Webhooks that wait for a transaction.", registry=registry
-        )
-        self._requests = Counter(
-            f"{NAME}_http_requests",
+        self._waiting = gauge("webhooks_waiting", "Webhooks that wait for a transaction.")
+        self._requests = counter(
+            "http_requests",
             "Requests by route and status.",
             ["method", "route", "status"],
-            registry=registry,
         )
-        self._seconds = Histogram(
-            f"{NAME}_http_request_seconds",
+        self._seconds = histogram(
+            "http_request_seconds",
             "Time from a request's first byte to the end of its answer.",
             ["route"],
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
-            registry=registry,
         )
         # Looking a child up by its labels costs more than counting; there are a few dozen.
         self._webhook_children: dict[tuple[str, str], list[Counter]] = {}
@@ -79,6 +74,17 @@ class EdgeTelemetry:
             self._request_children[method, route, status] = children
         children[0].inc()
         children[1].observe(seconds)
+
+    def _counter(self, name: str, tells: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, tells, labels, NAMESPACE, registry=self._registry)
+
+    def _gauge(self, name: str, tells: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(name, tells, labels, NAMESPACE, registry=self._registry)
+
+    def _histogram(
+        self, name: str, tells: str, labels: Sequence[str] = (), *, buckets: Sequence[float]
+    ) -> Histogram:
+        return Histogram(name, tells, labels, NAMESPACE, registry=self._registry, buckets=buckets)
 
     def render(self) -> bytes:
         return generate_latest(self._registry)

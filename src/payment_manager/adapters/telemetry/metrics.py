@@ -8,9 +8,7 @@ comes to something once more: `dead_letters_replayed` says how many did.
 
 from datetime import datetime
 
-from prometheus_client import Counter, Gauge, Histogram
-
-from payment_manager.adapters.telemetry.edge_metrics import NAME, EdgeTelemetry
+from payment_manager.adapters.telemetry.edge_metrics import EdgeTelemetry
 from payment_manager.application.dead_letters import LetterCount
 from payment_manager.application.ports import OpenIntents, PartitionHealth, Space
 
@@ -20,78 +18,63 @@ class PrometheusTelemetry(EdgeTelemetry):
 
     def __init__(self) -> None:
         super().__init__()
-        registry = self._registry
-        self._batch = Histogram(
-            f"{NAME}_webhook_batch_size",
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        self._batch = histogram(
+            "webhook_batch_size",
             "Webhooks that shared a transaction.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 500),
-            registry=registry,
         )
-        self._provider = Counter(
-            f"{NAME}_provider_answers",
+        self._provider = counter(
+            "provider_answers",
             "What the provider answered: done, refused, unknown.",
             ["space", "answer"],
-            registry=registry,
         )
-        self._open = Gauge(
-            f"{NAME}_provider_intents_open", "Questions whose answer is unknown.", registry=registry
-        )
-        self._oldest = Gauge(
-            f"{NAME}_provider_intents_oldest_seconds",
+        self._open = gauge("provider_intents_open", "Questions whose answer is unknown.")
+        self._oldest = gauge(
+            "provider_intents_oldest_seconds",
             "Age of the oldest of them.",
-            registry=registry,
         )
-        self._overdue = Gauge(
-            f"{NAME}_provider_intents_overdue",
+        self._overdue = gauge(
+            "provider_intents_overdue",
             "Open for more than 15 minutes: an alarm.",
-            registry=registry,
         )
-        self._age = Histogram(
-            f"{NAME}_webhook_age_seconds",
+        self._age = histogram(
+            "webhook_age_seconds",
             "Kafka mode: from received by Ingest to applied.",
             ["space"],
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
-            registry=registry,
         )
         # Looking a child up by its label costs twice what observing does.
         self._ages = {space: self._age.labels(space) for space in Space}
-        self._pending = Gauge(
-            f"{NAME}_webhooks_pending",
+        self._pending = gauge(
+            "webhooks_pending",
             "Kafka mode: messages of this process's partitions that are not done with.",
             ["space"],
-            registry=registry,
         )
-        self._stopped = Gauge(
-            f"{NAME}_consumer_stopped",
+        self._stopped = gauge(
+            "consumer_stopped",
             "Kafka mode: 1 where too many messages in a row had to be dead-lettered: an alarm.",
             ["space"],
-            registry=registry,
         )
-        self._refused = Gauge(
-            f"{NAME}_dead_letters_refused",
+        self._refused = gauge(
+            "dead_letters_refused",
             "Kafka mode: 1 while dead letters can't be written, so that nothing moves: an alarm.",
             ["space"],
-            registry=registry,
         )
-        self._open_letters = Gauge(
-            f"{NAME}_dead_letters_open",
+        self._open_letters = gauge(
+            "dead_letters_open",
             "Kafka mode: dead letters that were neither replayed nor dropped, of all processes.",
             ["space"],
-            registry=registry,
         )
-        self._replayed = Gauge(
-            f"{NAME}_dead_letters_replayed",
+        self._replayed = gauge(
+            "dead_letters_replayed",
             "Kafka mode: messages that were given back and count again, of all processes.",
             ["space"],
-            registry=registry,
         )
-        self._days_ahead = Gauge(
-            f"{NAME}_partition_days_ahead", "Days made ahead in the event logs.", registry=registry
-        )
-        self._default_rows = Gauge(
-            f"{NAME}_partition_default_rows",
+        self._days_ahead = gauge("partition_days_ahead", "Days made ahead in the event logs.")
+        self._default_rows = gauge(
+            "partition_default_rows",
             "Events outside of every day made: an alarm when not 0.",
-            registry=registry,
         )
 
     def webhook_batch(self, size: int) -> None:
