@@ -7,6 +7,8 @@ pauses a broker starts a `KafkaServer` of its own.
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -19,11 +21,7 @@ from infra.kafka_server import KafkaServer, why_not
 @pytest.fixture(scope="session")
 def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     """A broker that is up, for all tests of this process."""
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(f"no Kafka on this machine: {reason}")
-    with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
-        warm_up(server.brokers)
+    with broker_at(tmp_path_factory.mktemp("kafka")) as server:
         yield server
 
 
@@ -33,11 +31,23 @@ def topic_prefix() -> str:
     return f"t{uuid.uuid4().hex[:12]}"
 
 
+@contextmanager
+def broker_at(directory: Path) -> Iterator[KafkaServer]:
+    """A broker of its own, warm. Without Kafka on this machine, the test is skipped."""
+    if (reason := why_not()) is not None:
+        pytest.skip(f"no Kafka on this machine: {reason}")
+    with KafkaServer(directory) as server:
+        warm_up(server.brokers)
+        yield server
+
+
 def warm_up(brokers: str) -> None:
-    """Let the broker make `__consumer_offsets` now: the first group waits some seconds for it."""
+    """Let the broker give out its first producer id, and make `__consumer_offsets`, now: whoever
+    asks first waits for them, up to some seconds.
+    """
     admin = AdminClient({"bootstrap.servers": brokers})
     admin.create_topics([NewTopic("warm-up", 1, 1)])["warm-up"].result(30)
-    producer = Producer({"bootstrap.servers": brokers})
+    producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True})
     producer.produce("warm-up", b"")
     assert producer.flush(30) == 0
     consumer = Consumer(

@@ -21,7 +21,7 @@ import httpx
 import pytest
 from confluent_kafka import Message
 
-from infra.kafka_server import KafkaServer, free_port, why_not
+from infra.kafka_server import KafkaServer, free_port
 from payment_manager.contracts import envelope
 from payment_manager.contracts.envelope import Envelope, Kind
 from payment_manager.domain.dispute_id import dispute_id_of
@@ -31,6 +31,7 @@ from tests.e2e.load import Load, Sent
 from tests.e2e.service import SECRET, Service
 from tests.e2e.test_hostile import NO_JSON, WRONG_VALUES, status_of
 from tests.e2e.wire import CHARGEBACKS, ORDERS, problem_of, send
+from tests.kafka import broker_at
 from tests.topics import make_topic, messages_in
 from tests.webhooks import ANN, chargeback_webhook, order_webhook
 
@@ -107,9 +108,7 @@ def log_is_clean(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[KafkaServer]:
     """One that the test may pause and kill."""
-    if (reason := why_not()) is not None:
-        pytest.skip(f"no Kafka on this machine: {reason}")
-    with KafkaServer(tmp_path / "kafka") as server:
+    with broker_at(tmp_path / "kafka") as server:
         yield server
         server.resume()
 

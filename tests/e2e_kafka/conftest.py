@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.kafka_server import KafkaServer, why_not
+from infra.kafka_server import KafkaServer
 from tests.e2e_kafka.deployment import Deployment
 from tests.e2e_kafka.topics import Topics
-from tests.kafka import warm_up
+from tests.kafka import broker_at
 
 Deploy = Callable[..., Deployment]
 
@@ -51,11 +51,7 @@ def deploy(kafka_server: KafkaServer, topic_prefix: str, tmp_path: Path) -> Iter
 @pytest.fixture
 def own_kafka(tmp_path: Path) -> Iterator[KafkaServer]:
     """A broker that this test may kill."""
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(f"no Kafka on this machine: {reason}")
-    with KafkaServer(tmp_path / "kafka") as server:
-        warm_up(server.brokers)
+    with broker_at(tmp_path / "kafka") as server:
         yield server
 
 

@@ -11,24 +11,20 @@ from confluent_kafka import KafkaError, TopicPartition
 from psycopg_pool import AsyncConnectionPool
 from structlog.testing import capture_logs
 
-from infra.kafka_server import KafkaServer, why_not
+from infra.kafka_server import KafkaServer
 from payment_manager.adapters.kafka import consumer
 from payment_manager.adapters.kafka.consumer import KafkaMessages
 from payment_manager.application.apply_webhooks import Taken, Webhook
 from payment_manager.application.ports import Message, Unavailable
 from payment_manager.entrypoints.worker import consume as consume_module
-from tests.kafka import warm_up
+from tests.kafka import broker_at
 from tests.worker.flow import Flow, beside, is_well, members, said, turned, until
 
 
 @pytest.fixture(scope="module")
 def mortal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     """A broker for the tests that stop it."""
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(f"no Kafka on this machine: {reason}")
-    with KafkaServer(tmp_path_factory.mktemp("mortal-kafka")) as server:
-        warm_up(server.brokers)
+    with broker_at(tmp_path_factory.mktemp("mortal-kafka")) as server:
         yield server
 
 
