@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from labs.ground import database, new_order, show
 from payment_manager.adapters.clock import SystemClock, UUIDv7s
-from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.transactions import PostgresDatabase
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.apply_webhooks import ApplyWebhooks, Webhook

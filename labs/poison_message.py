@@ -46,7 +46,7 @@ from labs.kafka_ground import (
     what_is_told,
 )
 from payment_manager.adapters.clock import SystemClock, UUIDv7s
-from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.transactions import PostgresDatabase
 from payment_manager.contracts.envelope import DEAD_LETTER_SUFFIX, DeadLetterHeader, Kind, encode
 

@@ -48,7 +48,7 @@ from labs.kafka_ground import (
     what_is_told,
 )
 from payment_manager.adapters.clock import SystemClock
-from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import opened_pool
 from payment_manager.adapters.postgres.transactions import PostgresDatabase
 from payment_manager.application.ports import (

@@ -38,7 +38,7 @@ from labs.kafka_ground import (
     what_is_told,
 )
 from payment_manager.adapters.clock import SystemClock
-from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.transactions import PostgresDatabase
 
 ORDERS = 200

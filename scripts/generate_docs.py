@@ -49,7 +49,7 @@ def settings_page() -> str:
             GENERATED,
             "Read once at the start, from the environment or from `.env`, by"
             " `src/payment_manager/settings.py`. The environment wins. Durations are written as"
-            " `500ms`, `20s`, `5m` or `1h`.",
+            " `500ms`, `20s`, `5m`, `1h` or `90d`.",
             "",
             "| name | default | values | meaning |",
             "| --- | --- | --- | --- |",
@@ -97,7 +97,11 @@ def _default(value: Any) -> str:
         case None:
             return ""
         case timedelta():
-            return f"{value.total_seconds():g}s"
+            seconds = value.total_seconds()
+            for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+                if seconds >= length and seconds % length == 0:
+                    return f"{seconds / length:g}{unit}"
+            return f"{seconds:g}s"
         case _:
             return str(value)
 
@@ -112,11 +116,13 @@ def _values(field: Any) -> str:
     bounds = dict(re.findall(r"\b(ge|le)=(\d+)", " ".join(limits)))
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in kinds)
-    if field.annotation is timedelta:
+    if any(timedelta in (kind, *get_args(kind)) for kind in (field.annotation, *kinds)):
         return "a duration"
     if field.annotation is int:
         least, most = bounds.get("ge"), bounds.get("le")
         return f"{least} to {most}" if most else f"{least} or more"
+    if Path in kinds:
+        return "a path"
     if field.default is None:
         return "a URL"
     return "a path" if "/" in _default(field.default) else "text"

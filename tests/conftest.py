@@ -22,7 +22,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres
-from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import connection_pool
 from tests.clock import FakeClock
 

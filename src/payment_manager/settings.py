@@ -21,19 +21,20 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 
 
 def _duration(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if (parts := _DURATION.fullmatch(value.strip())) is None:
-        raise ValueError("must be a duration such as 500ms, 20s, 5m or 1h")
+        raise ValueError("must be a duration such as 500ms, 20s, 5m, 1h or 90d")
     return timedelta(seconds=float(parts[1]) * _UNITS[parts[2]])
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+Days = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(days=1))]
 Path_ = Annotated[str, Field(pattern=r"^/\S*$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
@@ -94,6 +95,20 @@ class Settings(BaseSettings):
     kafka_min_insync_replicas: Annotated[int, Field(ge=1, le=32767)] = 1
     dead_letters_max_percent: Annotated[int, Field(ge=1, le=100)] = 10
 
+    partitions: Literal["auto", "native", "pg_partman"] = "auto"
+    partition_days_ahead: Annotated[int, Field(ge=1, le=365)] = 7
+    maintenance: Literal["service", "off"] = "service"
+    maintenance_interval: Duration = timedelta(minutes=10)
+    seal_after: Duration = timedelta(hours=1)
+    events_retention: Days | None = None
+    events_archive_dir: Path | None = None
+    webhook_ids_retention: Annotated[
+        timedelta, BeforeValidator(_duration), Field(ge=timedelta(days=35))
+    ] = timedelta(days=90)
+    """Longer than the provider's redelivery and than what Kafka's topics keep (30 days): what is
+    read from them once more must still be known.
+    """
+
     silvergate_base_url: str | None = None
     silvergate_capture_path: Path_ = "/api/v1/capture"
     silvergate_submit_representment_path: Path_ = "/api/v1/dispute-representments/create"
@@ -101,7 +116,9 @@ class Settings(BaseSettings):
     reconcile_interval: Duration = timedelta(seconds=10)
     simulator_port: Port = 3001
 
-    @field_validator("log_level", "log_format", "webhook_mode", mode="before")
+    @field_validator(
+        "log_level", "log_format", "webhook_mode", "partitions", "maintenance", mode="before"
+    )
     @classmethod
     def _any_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value

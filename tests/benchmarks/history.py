@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 
-from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import connection_pool
 from payment_manager.domain.dispute_id import dispute_id_of
 

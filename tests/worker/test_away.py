@@ -15,7 +15,7 @@ from payment_manager.adapters.kafka.connection import client_config
 from payment_manager.adapters.kafka.dead_letters import KafkaDeadLetters
 from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres
-from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import opened_pool
 from payment_manager.application.apply_webhooks import Taken, Webhook
 from payment_manager.application.ports import DeadLetter, Unavailable

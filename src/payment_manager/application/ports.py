@@ -12,7 +12,7 @@ one of the two errors below; a driver's own error never comes through.
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
@@ -485,6 +485,13 @@ class DeadLetterActions(Protocol):
 
 
 # ── Upkeep ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class LogDay(NamedTuple):
+    """A day of one of the two event logs: what was recorded on it, in UTC."""
+
+    space: Space
+    day: date
 
 
 @dataclass(frozen=True, slots=True)

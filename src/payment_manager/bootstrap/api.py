@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 
 from payment_manager.adapters.clock import SystemClock, UUIDv7s
 from payment_manager.adapters.postgres.intents import PostgresIntents
-from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import opened_pool
 from payment_manager.adapters.postgres.read_model import PostgresReadModel
 from payment_manager.adapters.postgres.readiness import PostgresReadiness

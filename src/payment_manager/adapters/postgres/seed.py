@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres import rows
 from payment_manager.adapters.postgres.errors import translated
-from payment_manager.adapters.postgres.partitions import NativePartitions
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.seed_lives import Happens, Lives
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.adapters.postgres.transactions import PostgresTransaction
@@ -35,8 +35,8 @@ from payment_manager.application.ports import (
     WebhookId,
 )
 from payment_manager.application.working_set import WorkingSet
-from payment_manager.contracts.commands import chargeback_notice, order_snapshot
-from payment_manager.contracts.webhooks import read_chargeback_webhook, read_order_webhook
+from payment_manager.contracts.commands import read_notice
+from payment_manager.contracts.envelope import Kind
 from payment_manager.domain import dispute, order
 
 # Some seconds of work and some megabytes: the progress bar moves, and a statement's cost is shared.
@@ -197,11 +197,8 @@ class _Writer:
 
 
 def _webhook(happens: Happens) -> Webhook:
-    if happens.kind == "order webhook":
-        received = read_order_webhook(happens.step)
-        return Webhook(order_snapshot(received), received.content_hash, CORRELATION_ID)
-    chargeback = read_chargeback_webhook(happens.step)
-    return Webhook(chargeback_notice(chargeback), chargeback.content_hash, CORRELATION_ID)
+    kind = Kind.ORDER if happens.kind == "order webhook" else Kind.DISPUTE
+    return Webhook(*read_notice(kind, happens.step), CORRELATION_ID)
 
 
 class _Moment:

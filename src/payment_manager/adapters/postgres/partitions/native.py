@@ -2,7 +2,7 @@
 
 How to think about it: a day's partition must be there before its first event, so days are made well
 ahead and again and again; making one that is there is no work. The names are those that pg_partman
-gives (`order_events_p20261122`), so that a server with the extension can take over the same tables.
+gives, so that a server with the extension can take over the same tables.
 """
 
 from datetime import date, datetime, timedelta
@@ -12,16 +12,15 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
+from payment_manager.adapters.postgres.partitions.days import TABLES, attached_days, table_of
 from payment_manager.adapters.postgres.statements import SQL
-from payment_manager.application.ports import PartitionHealth
-
-TABLES = ("order_events", "dispute_events")
+from payment_manager.application.ports import LogDay, PartitionHealth, Space
 
 DAYS_AHEAD = 7
 """A week: a service that fails to make days is noticed long before the last one is used up."""
 
 # Only one process makes days at a time; the number is this task's name.
-_LOCK = "SELECT pg_try_advisory_xact_lock(8230617001)"
+_LOCK = "SELECT pg_try_advisory_xact_lock(8230617002)"
 
 log = structlog.get_logger()
 
@@ -29,16 +28,17 @@ log = structlog.get_logger()
 class NativePartitions:
     """`Partitions` without an extension."""
 
-    def __init__(self, pool: AsyncConnectionPool) -> None:
+    def __init__(self, pool: AsyncConnectionPool, *, days_ahead: int = DAYS_AHEAD) -> None:
         self._pool = pool
+        self._days_ahead = days_ahead
 
     async def maintain(self, now: datetime) -> PartitionHealth:
         today = now.date()
         # From yesterday: a batch that began before midnight may be written after it.
-        await self.make(today - timedelta(days=1), today + timedelta(days=DAYS_AHEAD))
+        await self.make(today - timedelta(days=1), today + timedelta(days=self._days_ahead))
         with translated():
             async with self._pool.connection() as connection:
-                last = [max(await _days(connection, table), default=today) for table in TABLES]
+                last = [max(await attached_days(connection, each), default=today) for each in Space]
                 cursor = await connection.execute(SQL["default_rows"])
                 row = await cursor.fetchone()
         return PartitionHealth((min(last) - today).days, row[0] if row else 0)
@@ -48,28 +48,21 @@ class NativePartitions:
         made = 0
         with translated():
             async with self._pool.connection() as connection:
-                for table in TABLES:
-                    days = await _days(connection, table)
+                for space in Space:
+                    days = await attached_days(connection, space)
                     for offset in range((last - first).days + 1):
                         day = first + timedelta(days=offset)
                         if day not in days:
-                            made += await _make_day(connection, table, day)
+                            made += await _make_day(connection, LogDay(space, day))
         return made
 
 
-async def _days(connection: psycopg.AsyncConnection, table: str) -> set[date]:
-    cursor = await connection.execute(SQL["partition_bounds"], {"table": table})
-    prefix = f"{table}_p"
-    names = [name for (name,) in await cursor.fetchall() if name.startswith(prefix)]
-    return {date.fromisoformat(name.removeprefix(prefix)) for name in names}
-
-
-async def _make_day(connection: psycopg.AsyncConnection, table: str, day: date) -> bool:
+async def _make_day(connection: psycopg.AsyncConnection, day: LogDay) -> bool:
     text = SQL["make_partition"].format(
-        table=table,
-        partition=f"{table}_p{day:%Y%m%d}",
-        day=day.isoformat(),
-        next_day=(day + timedelta(days=1)).isoformat(),
+        table=TABLES[day.space],
+        partition=table_of(day),
+        day=day.day.isoformat(),
+        next_day=(day.day + timedelta(days=1)).isoformat(),
     )
     try:
         async with connection.transaction():
@@ -88,6 +81,6 @@ async def _make_day(connection: psycopg.AsyncConnection, table: str, day: date) 
     except psycopg.errors.CheckViolation:
         # The default partition holds rows of that day: they were saved, but the day can't be made
         # over them.
-        log.error("partition_blocked_by_default_rows", table=table, day=day.isoformat())
+        log.error("partition_blocked_by_default_rows", table=table_of(day))
         return False
     return True

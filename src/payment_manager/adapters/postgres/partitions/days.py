@@ -1,0 +1,59 @@
+"""The days of the event logs, as the catalogue knows them.
+
+How to think about it: a day of a log is a table of its own, named as pg_partman names it
+(`order_events_p20261122`), whoever made it. What is attached is what queries see; that is asked of
+the catalogue and never remembered, since another process may attach and detach at any moment.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from payment_manager.adapters.postgres.errors import translated
+from payment_manager.adapters.postgres.statements import SQL
+from payment_manager.application.ports import LogDay, Space
+
+TABLES = {Space.ORDER: "order_events", Space.DISPUTE: "dispute_events"}
+
+_LEAD = "SELECT pg_try_advisory_lock(8230617001)"
+_LEAD_NO_MORE = "SELECT pg_advisory_unlock(8230617001)"
+
+
+def table_of(day: LogDay) -> str:
+    """The name of the day's table."""
+    return f"{TABLES[day.space]}_p{day.day:%Y%m%d}"
+
+
+async def attached_days(connection: psycopg.AsyncConnection, space: Space) -> set[date]:
+    """The days that the log has, the default partition left out."""
+    table = TABLES[space]
+    cursor = await connection.execute(SQL["partition_bounds"], {"table": table})
+    prefix = f"{table}_p"
+    names = [name for (name,) in await cursor.fetchall() if name.startswith(prefix)]
+    return {date.fromisoformat(name.removeprefix(prefix)) for name in names}
+
+
+@asynccontextmanager
+async def leading(pool: AsyncConnectionPool) -> AsyncIterator[bool]:
+    """Whether this process may make, seal and retire days now; false where another one does.
+
+    The lock belongs to a session: it ends with the process, however that ends. A connection that
+    breaks ends it too, so what must not be done twice is guarded by its own transaction as well.
+    Raises `Unavailable`.
+    """
+    with translated():
+        async with pool.connection() as connection:
+            await connection.set_autocommit(True)
+            try:
+                cursor = await connection.execute(_LEAD)
+                row = await cursor.fetchone()
+                leads = bool(row and row[0])
+                yield leads
+                if leads:
+                    await connection.execute(_LEAD_NO_MORE)
+            finally:
+                if not connection.closed:
+                    await connection.set_autocommit(False)
