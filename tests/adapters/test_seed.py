@@ -20,7 +20,7 @@ from tests.webhooks import as_webhook, order_webhook
 
 ORDERS, DISPUTES = 400, 80
 TABLES = {
-    "dead_letter_actions",
+    "dead_letter_actions", "event_days",
     "orders", "disputes", "evidence", "provider_intents", "order_events", "dispute_events",
     "webhook_ids", "parked_webhooks",
 }  # fmt: skip
