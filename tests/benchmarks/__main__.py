@@ -1,8 +1,8 @@
 """`make benchmark`: start the real service, drive it over HTTP, and write down what was measured.
 
 How to think about it: ratios within the run are bars and decide the exit code; absolute figures
-depend on the machine, are aims, and are only told. docs/benchmarks.md has two sections, sync mode
-and Kafka mode; the full run writes those of which it measured every part.
+depend on the machine, are aims, and are only told. docs/benchmarks.md has a part for each section
+of sections.py; a full run writes those of which it measured everything.
 """
 
 import argparse
@@ -16,56 +16,54 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from infra.kafka_server import why_not
-from tests.benchmarks import kafka_run, run
 from tests.benchmarks.report import Findings
 from tests.benchmarks.scale import FULL, QUICK, SCALES, SMOKE
+from tests.benchmarks.section import Asked, Section
+from tests.benchmarks.sections import SECTIONS
 from tests.benchmarks.service import ServiceFailed
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
-KAFKA = "kafka"
-PARTS = (*run.PARTS, KAFKA)
+PARTS = [part for section in SECTIONS for part in section.only]
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = _arguments(arguments)
     console = Console(width=None if sys.stdout.isatty() else 160)
     wanted = set(given.only or PARTS)
-    reason = why_not() if KAFKA in wanted else None
-    if reason is not None:
-        console.print(f"Kafka mode is left out: {reason}", style="red", markup=False)
     gc.freeze()  # the generator must not pause to look through what was imported
     missed = False
-    for section, parts in {run.SECTION: run.PARTS, kafka_run.SECTION: (KAFKA,)}.items():
-        asked = wanted.intersection(parts)
-        if not asked or (section == kafka_run.SECTION and reason is not None):
+    for section in SECTIONS:
+        asked = wanted.intersection(section.only)
+        if not asked:
             continue
-        findings, began = Findings(section, console), datetime.now(UTC)
+        if reason := section.why_not():
+            console.print(f"{section.name} is left out: {reason}", style="red", markup=False)
+            continue
+        findings, began = Findings(section.name, console), datetime.now(UTC)
         try:
-            _measure(given, findings, asked, console)
+            _measure(given, section, asked, findings, console)
         except ServiceFailed as failed:
             console.print(str(failed), style="red", markup=False)
             return 2
         findings.verdicts().show(console)
         missed |= findings.missed
-        if given.write or (given.scale == FULL.name and asked == set(parts)):
-            findings.write(PAGE, _intro(began, given.scale))
+        if given.write or (given.scale == FULL.name and asked == set(section.only)):
+            findings.write(PAGE, [section.words, _intro(began, given.scale)])
     return 1 if missed and not given.no_check else 0
 
 
 def _measure(
-    given: argparse.Namespace, findings: Findings, parts: set[str], console: Console
+    given: argparse.Namespace,
+    section: Section,
+    parts: set[str],
+    findings: Findings,
+    console: Console,
 ) -> None:
     scale = SCALES[given.scale]
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=_same_disk()) as name:
-        folder, functions = Path(name), given.profile
-        if findings.section == kafka_run.SECTION:
-            kafka = kafka_run.KafkaRun(scale, folder, console, findings, functions=functions)
-            uvloop.run(kafka.everything())
-        else:
-            sync = run.Run(scale, parts, folder, console, findings, functions=functions)
-            uvloop.run(sync.everything())
+        asked = Asked(scale, parts, Path(name), console, findings, given.profile)
+        uvloop.run(section.measure(asked))
 
 
 def _intro(began: datetime, scale: str) -> str:

@@ -14,13 +14,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count, cycle, islice
-from pathlib import Path
 from statistics import median
 
-from rich.console import Console
-
 from infra.java import jars
-from infra.kafka_server import POM, KafkaServer
+from infra.kafka_server import POM, KafkaServer, why_not
 from payment_manager.contracts.envelope import DEAD_LETTER_SUFFIX, DeadLetterHeader
 from tests.benchmarks import calibration
 from tests.benchmarks.calibration import Machine
@@ -42,14 +39,12 @@ from tests.benchmarks.kafka_turns import (
 )
 from tests.benchmarks.mix import MadeAhead, get, webhook_requests
 from tests.benchmarks.profiles import CONNECTIONS, Profiles, ask
-from tests.benchmarks.report import Findings, Table, number
+from tests.benchmarks.report import Table, number
 from tests.benchmarks.run import cpu_cells
-from tests.benchmarks.scale import Scale
+from tests.benchmarks.section import Asked, Section
 from tests.benchmarks.service import Service, running_bare_app, running_service
 from tests.benchmarks.write_path import DUPLICATE, TAKEN, in_turn
 from tests.kafka import warm_up
-
-SECTION = "kafka"
 
 # Bars, for any machine.
 CONSUMER_RATIO_BAR = 12.0
@@ -69,15 +64,13 @@ _CLOSED_MAX_PER_SECOND = 12_000
 class KafkaRun:
     """Measures all of Kafka mode, and tells `findings` what came of it."""
 
-    def __init__(
-        self, scale: Scale, folder: Path, console: Console, findings: Findings, *, functions: bool
-    ) -> None:
-        self._scale = scale
-        self._folder = folder
-        self._findings = findings
+    def __init__(self, asked: Asked) -> None:
+        self._scale = asked.scale
+        self._folder = asked.folder
+        self._findings = asked.findings
         title = f"Where the CPU goes in Kafka mode (Ingest: {CONNECTIONS} connections)"
         note = " The Kafka client's own threads count for whatever Python did at that moment."
-        self._profiles = Profiles(console, functions, title, note)
+        self._profiles = Profiles(asked.console, asked.functions, title, note)
 
     async def everything(self) -> None:
         machine = Machine.here()  # before our own load
@@ -511,3 +504,10 @@ def _speed_cells(measured: list[Measured]) -> list[str]:
 
 def _told(answers: Counter[int]) -> str:
     return ", ".join(f"{n:,} × {status}" for status, n in sorted(answers.items()))
+
+
+async def measure(asked: Asked) -> None:
+    await KafkaRun(asked).everything()
+
+
+SECTION = Section("kafka", measure, why_not=why_not)

@@ -84,15 +84,18 @@ class Findings:
             )
         return table
 
-    def write(self, page: Path, intro: str) -> None:
-        """Between the section's markers; the words around them are written by people."""
+    def write(self, page: Path, words: Sequence[str]) -> None:
+        """Between the section's markers, which a new section gets at the end of the page."""
         begin, end = f"<!-- {self.section}: begin -->", f"<!-- {self.section}: end -->"
-        before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+        text = page.read_text(encoding="utf-8")
+        if begin not in text:
+            text = f"{text}\n{begin}\n{end}\n"
+        before, _, rest = text.partition(begin)
         _, found, after = rest.partition(end)
         if not found:
-            raise ValueError(f"{page} has lost its markers {begin} and {end}")
+            raise ValueError(f"{page} has lost its marker {end}")
         tables = (table.markdown() for table in (self.verdicts(), *self.tables))
-        figures = "\n\n".join([intro, *tables])
+        figures = "\n\n".join([*filter(None, words), *tables])
         page.write_text(f"{before}{begin}\n{figures}\n{end}{after}", encoding="utf-8")
 
 

@@ -8,10 +8,7 @@ Each method measures one of them, makes its table, and says which bars and aims 
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from statistics import median
-
-from rich.console import Console
 
 from payment_manager.adapters.postgres.pool import connection_pool
 from tests.benchmarks import calibration
@@ -21,8 +18,8 @@ from tests.benchmarks.history import EVENTS_AN_ORDER, History, write_history
 from tests.benchmarks.mix import MadeAhead, webhook_requests
 from tests.benchmarks.profiles import CONNECTIONS, Profiles, ask
 from tests.benchmarks.questions import KIND_IN_WINDOW, NEWEST, ONE_ORDER, plan_of, questions
-from tests.benchmarks.report import Findings, Table, number
-from tests.benchmarks.scale import Scale
+from tests.benchmarks.report import Table, number
+from tests.benchmarks.section import Asked, Section
 from tests.benchmarks.service import Service, running_service
 from tests.benchmarks.write_path import (
     CAPACITY_CONNECTIONS,
@@ -47,33 +44,23 @@ WEBHOOKS_AIM = 6_500
 READ_AIMS = {(ONE_ORDER, 64): 5_000, (KIND_IN_WINDOW, 64): 2_000}
 PAGE_MS_AIM = 5.0
 
-SECTION = "figures"
-PARTS = ("webhooks", "reads", "profile")
-
 _CPU_COLUMNS = ("CPU µs: service", "PostgreSQL", "generator", "others' CPU")
 
 
 class Run:
-    """Measures `parts`, and tells `findings` what came of it."""
+    """Measures the parts that are asked for, and tells `findings` what came of it."""
 
-    def __init__(
-        self,
-        scale: Scale,
-        parts: set[str],
-        folder: Path,
-        console: Console,
-        findings: Findings,
-        *,
-        functions: bool,
-    ) -> None:
-        self._scale = scale
-        self._parts = parts
-        self._folder = folder
-        self._console = console
+    def __init__(self, asked: Asked) -> None:
+        self._scale = asked.scale
+        self._parts = asked.parts
+        self._folder = asked.folder
+        self._console = asked.console
+        self._findings = asked.findings
         self._profiles = Profiles(
-            console, functions, f"Where the service's CPU goes ({CONNECTIONS} connections)"
+            asked.console,
+            asked.functions,
+            f"Where the service's CPU goes ({CONNECTIONS} connections)",
         )
-        self._findings = findings
 
     async def everything(self) -> None:
         machine = Machine.here()  # before our own load
@@ -321,3 +308,10 @@ def refused_cell(runs: list[Measured]) -> str:
 
 def _ratio_cell(level: Level) -> str:
     return f"{level.ratio:.2f} ({min(level.ratios):.2f}–{max(level.ratios):.2f})"
+
+
+async def measure(asked: Asked) -> None:
+    await Run(asked).everything()
+
+
+SECTION = Section("figures", measure, parts=("webhooks", "reads", "profile"))

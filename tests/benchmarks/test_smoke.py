@@ -3,15 +3,15 @@
 import pytest
 
 from infra.kafka_server import why_not
-from tests.benchmarks import run
-from tests.benchmarks.__main__ import KAFKA, main
+from tests.benchmarks import kafka_run, run
+from tests.benchmarks.__main__ import main
 
 SMALLEST = ["--smoke", "--no-check"]
 
 
 @pytest.mark.benchmark
 def test_the_harness_runs_through_and_finds_every_answer_right() -> None:
-    parts = [f"--only={part}" for part in run.PARTS]
+    parts = [f"--only={part}" for part in run.SECTION.parts]
     assert main([*SMALLEST, *parts]) == 0
 
 
@@ -21,4 +21,4 @@ def test_kafka_modes_part_runs_through_and_finds_every_webhook_in_the_log() -> N
     reason = why_not()
     if reason is not None:
         pytest.skip(f"no Kafka on this machine: {reason}")
-    assert main([*SMALLEST, f"--only={KAFKA}"]) == 0
+    assert main([*SMALLEST, f"--only={kafka_run.SECTION.name}"]) == 0
