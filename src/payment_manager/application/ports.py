@@ -2,14 +2,23 @@
 
 How to think about it: the application puts steps in sequence and decides nothing; what it needs of
 a database, a provider or a clock stands here as a promise. An adapter keeps the promise or raises
-one of the two errors below; a driver's own error never comes through.
+one of the errors below; a driver's own error never comes through.
 
     PortError
     ├── Unavailable     passing: a connection, a failover, a deadlock. Later the call may succeed
-    └── WriteRefused    lasting: the database will never take this write
+    ├── WriteRefused    lasting: the database will never take this write
+    └── ArchiveError    for people: a disk is full, a folder is missing, a file is damaged
 """
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -504,9 +513,131 @@ class PartitionHealth:
     default_rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A day that is packed now. `seconds`: all of it; `locked_seconds`: for how long at most readers
+    and writers of the log had to wait.
+    """
+
+    day: LogDay
+    rows: int
+    bytes_before: int
+    bytes_after: int
+    seconds: float
+    locked_seconds: float
+
+
+class Sealing(Protocol):
+    """Packing days that are over, so that questions about them read little. Raises `Unavailable`."""
+
+    async def unsealed(self, before: date) -> Sequence[LogDay]:
+        """The days of the logs before this one that are not sealed yet, oldest first."""
+        ...
+
+    async def seal(self, day: LogDay, now: datetime) -> Sealed | None:
+        """Put a packed copy in the day's place, or leave everything as it is: None, where somebody
+        was in the way, so try again later.
+
+        Readers and writers go on, but for a moment at the end; no row is lost, however late.
+        """
+        ...
+
+
 class Partitions(Protocol):
     async def maintain(self, now: datetime) -> PartitionHealth:
         """Make the days that are missing. Idempotent; blocks writers for a moment at most."""
+        ...
+
+
+class KnownIds(Protocol):
+    async def forget(self, before: datetime) -> int:
+        """Forget which webhooks were taken before; how many were forgotten. Never one that is still
+        parked. In short transactions that wait for no writer. Raises `Unavailable`.
+        """
+        ...
+
+
+class StoredEvent(NamedTuple):
+    """An event with all its columns, as the log has it. `stream`: the order's or dispute's id;
+    `order_id`: of a dispute its order's, empty where nothing tells it. `data` as it was received.
+    """
+
+    order_id: str
+    sequence: int
+    stream: str
+    event_id: UUID
+    kind: str
+    provider_event_id: str | None
+    data: str
+    created_at: datetime
+    correlation_id: str
+    transaction_id: int
+    position: int
+
+
+class ArchiveError(PortError):
+    """The archive can't be written, or is not what it was; the text is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """A day in the archive. `name`: its place in the archive's folder; `digest`: SHA-256 over all
+    columns of its rows, sorted by (order_id, sequence, event_id).
+    """
+
+    day: LogDay
+    name: str
+    rows: int
+    digest: bytes
+
+
+class Archive(Protocol):
+    """Days of the logs, a file each. Every method raises `ArchiveError`."""
+
+    async def write(self, day: LogDay, events: AsyncIterator[Sequence[StoredEvent]]) -> ArchiveFile:
+        """Write a day aside; `events` come sorted by (order_id, sequence, event_id). On the disk
+        when it returns, but not part of the archive yet.
+        """
+        ...
+
+    async def check(self, file: ArchiveFile) -> None:
+        """Read back what was written aside: returns only if it holds exactly the rows given."""
+        ...
+
+    async def publish(self, file: ArchiveFile) -> None:
+        """Make what was written aside part of the archive, durably; what stood there under the same
+        name with another content is set aside.
+        """
+        ...
+
+
+class Retirement(Protocol):
+    """Days that leave the logs. Every method raises `Unavailable`."""
+
+    async def due(self, before: date, *, kept_too: bool) -> Sequence[LogDay]:
+        """The days before that one that the logs still have, oldest first; with `kept_too` also
+        those that were detached and kept.
+        """
+        ...
+
+    def events(self, day: LogDay) -> AsyncGenerator[Sequence[StoredEvent], None]:
+        """All of the day, as of one moment, sorted by (order_id, sequence, event_id)."""
+        ...
+
+    async def detach(self, day: LogDay, now: datetime) -> bool:
+        """Take the day out of its log and keep its table. False: somebody reads the log for long;
+        later.
+        """
+        ...
+
+    async def drop(
+        self, file: ArchiveFile, now: datetime, publish: Callable[[], Awaitable[None]]
+    ) -> bool:
+        """Drop the day that this file holds. `publish` is awaited when the day is locked and has as
+        many rows as the file, before the commit.
+
+        False: a row came late, or somebody reads the log for long; nothing was done.
+        """
         ...
 
 
@@ -524,6 +655,10 @@ class Telemetry(Protocol):
     def intents(self, found: OpenIntents, now: datetime) -> None: ...
 
     def partitions(self, health: PartitionHealth) -> None: ...
+
+    def retention(self, overdue_days: int) -> None:
+        """How many days are past their retention and still there: none, or an alarm."""
+        ...
 
 
 # ── Proof and repair ──────────────────────────────────────────────────────────────────────────────

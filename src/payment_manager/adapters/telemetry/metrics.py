@@ -76,6 +76,10 @@ class PrometheusTelemetry(EdgeTelemetry):
             "partition_default_rows",
             "Events outside of every day made: an alarm when not 0.",
         )
+        self._overdue_days = gauge(
+            "retention_overdue_days",
+            "Days past their retention that are still in the logs: an alarm when it stays above 0.",
+        )
 
     def webhook_batch(self, size: int) -> None:
         self._batch.observe(size)
@@ -92,6 +96,9 @@ class PrometheusTelemetry(EdgeTelemetry):
     def partitions(self, health: PartitionHealth) -> None:
         self._days_ahead.set(health.days_ahead)
         self._default_rows.set(health.default_rows)
+
+    def retention(self, overdue_days: int) -> None:
+        self._overdue_days.set(overdue_days)
 
     # ── Consumers ─────────────────────────────────────────────────────────────────────────────────
 
