@@ -515,8 +515,8 @@ class PartitionHealth:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A day that is packed now. `seconds`: all of it; `locked_seconds`: for how long at most readers
-    and writers of the log had to wait.
+    """A day that is packed now. `seconds`: all of it; `locked_seconds`: for how long at most those
+    who read or write the log had to wait.
     """
 
     day: LogDay
@@ -528,7 +528,7 @@ class Sealed:
 
 
 class Sealing(Protocol):
-    """Packing days that are over, so that questions about them read little. Raises `Unavailable`."""
+    """Packing days that are over, so that questions read little. Raises `Unavailable`."""
 
     async def unsealed(self, before: date) -> Sequence[LogDay]:
         """The days of the logs before this one that are not sealed yet, oldest first."""
