@@ -8,7 +8,7 @@ them are answered 202, the second ones 200.
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -35,29 +35,38 @@ class MadeAhead(Iterator[bytes]):
         return self._ready.popleft() if self._ready else next(self._made)
 
 
-def webhook_requests(run: str) -> Iterator[bytes]:
-    """Without end, as HTTP requests; `run` makes its orders different from those of other runs."""
+def webhook_requests(run: str, *, scattered: bool = False) -> Iterator[bytes]:
+    """Without end, as HTTP requests; `run` makes its orders different from those of other runs.
+
+    Ids count up, or are `scattered`: each lands elsewhere in every index of ids.
+    """
+    if scattered:
+        return _webhooks(lambda n: f"ord-{n * 2654435761 % 2**32:08x}-{run}", run)
+    return _webhooks(lambda n: f"ord-{run}-{n}", run)
+
+
+def _webhooks(order_id: Callable[[int], str], run: str) -> Iterator[bytes]:
     for n in count():
-        created = _order(run, n, "created", 0)
+        created = _order(order_id, run, n, "created", 0)
         yield created
         if n % 16 == 0:
-            yield _order(run, max(0, n - LAG_ORDERS // 4), "created", 0)
+            yield _order(order_id, run, max(0, n - LAG_ORDERS // 4), "created", 0)
         if n >= LAG_ORDERS:
-            yield _order(run, n - LAG_ORDERS, "updated", 1)
+            yield _order(order_id, run, n - LAG_ORDERS, "updated", 1)
         if n >= 2 * LAG_ORDERS:
             done = n - 2 * LAG_ORDERS
-            yield _order(run, done, "failed" if done % 10 == 9 else "success", 2)
+            yield _order(order_id, run, done, "failed" if done % 10 == 9 else "success", 2)
         if n >= 3 * LAG_ORDERS and n % 10 == 0:
-            yield _chargeback(run, n - 3 * LAG_ORDERS)
+            yield _chargeback(order_id, run, n - 3 * LAG_ORDERS)
 
 
-def _order(run: str, n: int, status: str, step: int) -> bytes:
+def _order(order_id: Callable[[int], str], run: str, n: int, status: str, step: int) -> bytes:
     created = _START + timedelta(seconds=n)
     return post(
         "/webhooks/payments/orders",
         {
             "provider_event_id": f"evt-{run}-{n}-{step}",
-            "order_id": f"ord-{run}-{n}",
+            "order_id": order_id(n),
             "user_id": _user(n),
             "status": status,
             "created_at": _text(created),
@@ -72,13 +81,13 @@ def _order(run: str, n: int, status: str, step: int) -> bytes:
     )
 
 
-def _chargeback(run: str, n: int) -> bytes:
+def _chargeback(order_id: Callable[[int], str], run: str, n: int) -> bytes:
     opened = _START + timedelta(days=7, seconds=n)
     return post(
         "/webhooks/payments/chargebacks",
         {
             "provider_event_id": f"cb-{run}-{n}",
-            "order_id": f"ord-{run}-{n}",
+            "order_id": order_id(n),
             "user_id": _user(n),
             "status": "opened",
             "reason": "fraud",

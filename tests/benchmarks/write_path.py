@@ -54,8 +54,9 @@ class Contender:
         return int(row[0])
 
 
-def contender(name: str, service: Service) -> Contender:
-    return Contender(name, service, MadeAhead(webhook_requests(name.lower())))
+def contender(name: str, service: Service, *, scattered: bool = False) -> Contender:
+    webhooks = webhook_requests(name.lower(), scattered=scattered)
+    return Contender(name, service, MadeAhead(webhooks))
 
 
 @dataclass(frozen=True, slots=True)
