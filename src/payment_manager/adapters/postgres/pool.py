@@ -89,6 +89,20 @@ async def opened_pool(url: str, size_max: int) -> AsyncIterator[AsyncConnectionP
         await pool.close(timeout=5)
 
 
+@asynccontextmanager
+async def connection_beside(pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
+    """One connection more to where the pool connects, for what takes long: the pool's own are for
+    requests. Closed at the end, and with it ends whatever it still does.
+    """
+    url, options = pool.conninfo, pool.kwargs
+    assert isinstance(url, str)
+    assert isinstance(options, dict)
+    connection = await AsyncConnection.connect(url, **options)
+    async with connection:
+        await _configure(connection)
+        yield connection
+
+
 async def wait_until_reachable(url: str) -> None:
     """Returns when a server answers at `url`; raises `Unavailable` after `WAIT_SECONDS`."""
     for _ in range(WAIT_SECONDS):

@@ -13,13 +13,13 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
+from payment_manager.adapters.postgres.pool import connection_beside
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import LogDay, Space
 
 TABLES = {Space.ORDER: "order_events", Space.DISPUTE: "dispute_events"}
 
 _LEAD = "SELECT pg_try_advisory_lock(8230617001)"
-_LEAD_NO_MORE = "SELECT pg_advisory_unlock(8230617001)"
 
 
 def table_of(day: LogDay) -> str:
@@ -40,20 +40,12 @@ async def attached_days(connection: psycopg.AsyncConnection, space: Space) -> se
 async def leading(pool: AsyncConnectionPool) -> AsyncIterator[bool]:
     """Whether this process may make, seal and retire days now; false where another one does.
 
-    The lock belongs to a session: it ends with the process, however that ends. A connection that
-    breaks ends it too, so what must not be done twice is guarded by its own transaction as well.
-    Raises `Unavailable`.
+    The lock belongs to a session of its own: it ends with the process, however that ends. A
+    connection that breaks ends it too, so what must not be done twice is guarded by its own
+    transaction as well. Raises `Unavailable`.
     """
     with translated():
-        async with pool.connection() as connection:
-            await connection.set_autocommit(True)
-            try:
-                cursor = await connection.execute(_LEAD)
-                row = await cursor.fetchone()
-                leads = bool(row and row[0])
-                yield leads
-                if leads:
-                    await connection.execute(_LEAD_NO_MORE)
-            finally:
-                if not connection.closed:
-                    await connection.set_autocommit(False)
+        async with connection_beside(pool) as connection:
+            cursor = await connection.execute(_LEAD)
+            row = await cursor.fetchone()
+            yield bool(row and row[0])

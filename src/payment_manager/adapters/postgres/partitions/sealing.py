@@ -24,12 +24,14 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
 from payment_manager.adapters.postgres.partitions.days import TABLES, attached_days, table_of
+from payment_manager.adapters.postgres.pool import connection_beside
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import LogDay, Sealed
 
-# A connection of its own for each side of the copy: the pool's are for requests.
+# Other work than the requests' that the pool's settings are for.
 _SETTINGS = {
-    "timezone": "UTC",
+    # A whole day is read: no index helps.
+    "enable_seqscan": "on",
     # A day may be tens of gigabytes: copying takes as long as it takes, and waits for nobody.
     "statement_timeout": "0",
     "lock_timeout": "2s",
@@ -206,12 +208,7 @@ class PostgresSealing:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        """To where the pool connects, in the same way."""
-        url, options = self._pool.conninfo, self._pool.kwargs
-        assert isinstance(url, str)
-        assert isinstance(options, dict)
-        connection = await AsyncConnection.connect(url, **options)
-        async with connection:
+        async with connection_beside(self._pool) as connection:
             await connection.execute(
                 "SELECT set_config(name, setting, false)"
                 " FROM unnest(%s::text[], %s::text[]) AS s (name, setting)",
