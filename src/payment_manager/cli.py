@@ -27,6 +27,7 @@ from payment_manager import settings as settings_module
 from payment_manager.adapters.clock import SystemClock
 from payment_manager.adapters.telemetry import logs
 from payment_manager.entrypoints.dlq.commands import dlq_commands
+from payment_manager.entrypoints.maintenance.commands import maintenance_commands
 from payment_manager.settings import (
     ApiSettings,
     IngestSettings,
@@ -38,6 +39,7 @@ from payment_manager.settings import (
 if TYPE_CHECKING:
     # A command imports what it needs itself: Ingest runs without use cases and database.
     from payment_manager.application.dead_letters import DeadLetterTriage
+    from payment_manager.application.maintain import Round
     from payment_manager.application.ports import Audit
     from payment_manager.application.verify import Progress, Report
 
@@ -317,6 +319,20 @@ def _work_through_dead_letters(
 
 
 app.add_typer(dlq_commands(_work_through_dead_letters), name="dlq")
+
+
+def _maintain(tell: "Callable[[Round], Coroutine[Any, Any, None]]") -> None:
+    settings = _load()
+
+    async def run() -> None:
+        from payment_manager.bootstrap.maintenance import maintain_once
+
+        await tell(await maintain_once(settings, SystemClock()))
+
+    _run(run)
+
+
+app.add_typer(maintenance_commands(_maintain))
 
 
 async def _serve_api(settings: Settings) -> None:

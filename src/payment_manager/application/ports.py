@@ -289,8 +289,8 @@ class EventRow(NamedTuple):
 
 
 class ReadModel(Protocol):
-    """Questions about what is committed; each is one statement, whatever the size of the log.
-    Raises `Unavailable`.
+    """Questions about what is committed; what they cost does not grow with the log, but for one of
+    all time that finds too little to fill its page. Raises `Unavailable`.
 
     A list answers at most `limit` rows that come after `after` in its own order.
     """
@@ -527,6 +527,16 @@ class Sealed:
     locked_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class LogExtent:
+    """`days` that are attached, bytes with indexes and all, and when a day was sealed last."""
+
+    space: Space
+    days: int
+    size_bytes: int
+    last_sealed_at: datetime | None
+
+
 class Sealing(Protocol):
     """Packing days that are over, so that questions read little. Raises `Unavailable`."""
 
@@ -540,6 +550,16 @@ class Sealing(Protocol):
 
         Readers and writers go on, but for a moment at the end; no row is lost, however late.
         """
+        ...
+
+    async def extents(self) -> Sequence[LogExtent]:
+        """How large each log is, by the catalogue: nothing is read."""
+        ...
+
+
+class Leadership(Protocol):
+    def leading(self) -> AbstractAsyncContextManager[bool]:
+        """Whether this process leads meanwhile; at most one does. Raises `Unavailable`."""
         ...
 
 
@@ -659,6 +679,18 @@ class Telemetry(Protocol):
     def retention(self, overdue_days: int) -> None:
         """How many days are past their retention and still there: none, or an alarm."""
         ...
+
+
+class UpkeepTelemetry(Protocol):
+    """What is told of a round of maintenance. Never raises, never waits."""
+
+    def partitions(self, health: PartitionHealth) -> None: ...
+
+    def logs(self, extents: Sequence[LogExtent], unsealed: Mapping[Space, int]) -> None:
+        """`unsealed`: how many days are over and not sealed."""
+        ...
+
+    def maintained(self, result: str, seconds: float) -> None: ...
 
 
 # ── Proof and repair ──────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,6 @@ from litestar.types import ASGIApp
 
 from payment_manager.adapters.clock import SystemClock, UUIDv7s
 from payment_manager.adapters.postgres.intents import PostgresIntents
-from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import opened_pool
 from payment_manager.adapters.postgres.read_model import PostgresReadModel
 from payment_manager.adapters.postgres.readiness import PostgresReadiness
@@ -29,10 +28,11 @@ from payment_manager.application.queries import Queries
 from payment_manager.application.reconcile import Reconcile
 from payment_manager.bootstrap.consumers import running_consumers
 from payment_manager.bootstrap.database import own_database
+from payment_manager.bootstrap.maintenance import maintained
 from payment_manager.bootstrap.running import running
 from payment_manager.entrypoints.api.app import create_app
 from payment_manager.entrypoints.api.services import Services
-from payment_manager.entrypoints.api.upkeep import keep_days_ahead, keep_reconciling
+from payment_manager.entrypoints.api.upkeep import keep_reconciling
 from payment_manager.entrypoints.http.operations import Probes
 from payment_manager.settings import Settings, SettingsError
 
@@ -49,7 +49,7 @@ async def api_service(settings: Settings) -> AsyncIterator[ASGIApp]:
         pool = await stack.enter_async_context(opened_pool(url, settings.pg_pool_max))
         clock, event_ids, telemetry = SystemClock(), UUIDv7s(), PrometheusTelemetry()
         database, read_model = PostgresDatabase(pool), PostgresReadModel(pool)
-        partitions, intents = NativePartitions(pool), PostgresIntents(pool)
+        intents = PostgresIntents(pool)
         gateway = SilvergateClient(
             settings.silvergate_base_url,
             settings.silvergate_capture_path,
@@ -62,11 +62,8 @@ async def api_service(settings: Settings) -> AsyncIterator[ASGIApp]:
             timeout=settings.http_silvergate_client_timeout,
             ask_again_after=settings.reconcile_interval,
         )  # fmt: skip
-        # Once before the first webhook, so that none falls outside of the days made; then again and
-        # again.
-        telemetry.partitions(await partitions.maintain(clock.now()))
+        await stack.enter_async_context(maintained(settings, pool, clock, telemetry))
         reconcile = Reconcile(intents, ask_provider, clock)
-        await stack.enter_async_context(running(keep_days_ahead(partitions, clock, telemetry)))
         await stack.enter_async_context(running(keep_reconciling(reconcile, clock, telemetry)))
         apply = ApplyWebhooks(database, clock, event_ids, telemetry)
         webhooks: Batcher[Webhook, Taken] | None = None

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from litestar.types import ASGIApp
 
 from payment_manager.adapters.clock import SystemClock, UUIDv7s
-from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import opened_pool
 from payment_manager.adapters.postgres.readiness import PostgresReadiness
 from payment_manager.adapters.postgres.transactions import PostgresDatabase
@@ -14,8 +13,7 @@ from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.apply_webhooks import ApplyWebhooks
 from payment_manager.bootstrap.consumers import running_consumers
 from payment_manager.bootstrap.database import shared_database
-from payment_manager.bootstrap.running import running
-from payment_manager.entrypoints.api.upkeep import keep_days_ahead
+from payment_manager.bootstrap.maintenance import maintained
 from payment_manager.entrypoints.http.app import create_app
 from payment_manager.entrypoints.http.operations import Probes
 from payment_manager.settings import Settings
@@ -28,11 +26,8 @@ async def worker_service(settings: Settings) -> AsyncIterator[ASGIApp]:
         url = await stack.enter_async_context(shared_database(settings))
         pool = await stack.enter_async_context(opened_pool(url, settings.pg_pool_max))
         clock, telemetry = SystemClock(), PrometheusTelemetry()
-        telemetry.partitions(await NativePartitions(pool).maintain(clock.now()))
-        # It may outlive the API, which makes the log's days otherwise.
-        await stack.enter_async_context(
-            running(keep_days_ahead(NativePartitions(pool), clock, telemetry))
-        )
+        # It may outlive the API.
+        await stack.enter_async_context(maintained(settings, pool, clock, telemetry))
         apply = ApplyWebhooks(PostgresDatabase(pool), clock, UUIDv7s(), telemetry)
         consumers = await stack.enter_async_context(
             running_consumers(settings, pool, apply, telemetry, clock)

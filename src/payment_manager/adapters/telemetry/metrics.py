@@ -6,15 +6,16 @@ pending: in flight in sync mode, `webhooks_pending` in Kafka mode. A dead letter
 comes to something once more: `dead_letters_replayed` says how many did.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from payment_manager.adapters.telemetry.edge_metrics import EdgeTelemetry
 from payment_manager.application.dead_letters import LetterCount
-from payment_manager.application.ports import OpenIntents, PartitionHealth, Space
+from payment_manager.application.ports import LogExtent, OpenIntents, PartitionHealth, Space
 
 
 class PrometheusTelemetry(EdgeTelemetry):
-    """`Telemetry`, and what consumers count."""
+    """`Telemetry`, `UpkeepTelemetry`, and what consumers count."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,6 +77,30 @@ class PrometheusTelemetry(EdgeTelemetry):
             "partition_default_rows",
             "Events outside of every day made: an alarm when not 0.",
         )
+        self._days = gauge("partition_days", "Days that a log has.", ["space"])
+        self._unsealed_days = gauge(
+            "partition_unsealed_days",
+            "Days that are over and not sealed: an alarm when it stays above 0.",
+            ["space"],
+        )
+        self._last_seal = gauge(
+            "partition_last_seal_timestamp_seconds",
+            "When a day of the log was sealed last, by whichever process.",
+            ["space"],
+        )
+        self._log_bytes = gauge(
+            "event_log_bytes", "Size of a log with its indexes, of the days that it has.", ["space"]
+        )
+        self._rounds = counter(
+            "maintenance_rounds",
+            "Rounds of maintenance: done, another_leads, failed (an alarm).",
+            ["result"],
+        )
+        self._round_seconds = histogram(
+            "maintenance_seconds",
+            "How long a round took.",
+            buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400),
+        )
         self._overdue_days = gauge(
             "retention_overdue_days",
             "Days past their retention that are still in the logs: an alarm when it stays above 0.",
@@ -96,6 +121,18 @@ class PrometheusTelemetry(EdgeTelemetry):
     def partitions(self, health: PartitionHealth) -> None:
         self._days_ahead.set(health.days_ahead)
         self._default_rows.set(health.default_rows)
+
+    def logs(self, extents: Sequence[LogExtent], unsealed: Mapping[Space, int]) -> None:
+        for each in extents:
+            self._days.labels(each.space).set(each.days)
+            self._unsealed_days.labels(each.space).set(unsealed.get(each.space, 0))
+            self._log_bytes.labels(each.space).set(each.size_bytes)
+            if each.last_sealed_at is not None:
+                self._last_seal.labels(each.space).set(each.last_sealed_at.timestamp())
+
+    def maintained(self, result: str, seconds: float) -> None:
+        self._rounds.labels(result).inc()
+        self._round_seconds.observe(seconds)
 
     def retention(self, overdue_days: int) -> None:
         self._overdue_days.set(overdue_days)

@@ -6,7 +6,7 @@ the catalogue and never remembered, since another process may attach and detach 
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import date
 
 import psycopg
@@ -34,6 +34,16 @@ async def attached_days(connection: psycopg.AsyncConnection, space: Space) -> se
     prefix = f"{table}_p"
     names = [name for (name,) in await cursor.fetchall() if name.startswith(prefix)]
     return {date.fromisoformat(name.removeprefix(prefix)) for name in names}
+
+
+class PostgresLeadership:
+    """`Leadership` by an advisory lock."""
+
+    def __init__(self, pool: AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    def leading(self) -> AbstractAsyncContextManager[bool]:
+        return leading(self._pool)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from payment_manager.adapters.postgres.errors import translated
 from payment_manager.adapters.postgres.partitions.days import TABLES, attached_days, table_of
 from payment_manager.adapters.postgres.pool import connection_beside
 from payment_manager.adapters.postgres.statements import SQL
-from payment_manager.application.ports import LogDay, Sealed
+from payment_manager.application.ports import LogDay, LogExtent, Sealed
 
 # Other work than the requests' that the pool's settings are for.
 _SETTINGS = {
@@ -120,6 +120,15 @@ class PostgresSealing:
         except _Later as reason:
             log.info("day_not_sealed_yet", table=table_of(day), reason=str(reason))
             return None
+
+    async def extents(self) -> Sequence[LogExtent]:
+        found: list[LogExtent] = []
+        with translated():
+            async with self._pool.connection() as connection:
+                for space, table in TABLES.items():
+                    cursor = await connection.execute(SQL["log_extent"], {"table": table})
+                    found += [LogExtent(space, *row) for row in await cursor.fetchall()]
+        return found
 
     async def _seal(self, day: LogDay, now: datetime, writing: AsyncConnection) -> Sealed:
         began = monotonic()

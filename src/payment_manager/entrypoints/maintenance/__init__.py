@@ -1,0 +1,1 @@
+"""The command of upkeep, and what it prints."""
