@@ -1,32 +1,27 @@
 """What operators ask, over HTTP and as the statements behind it.
 
 How to think about it: each question is asked with other values every time, so that no answer comes
-from a cache of one. The plan is that of the very statement that the service sends, prepared with a
-generic plan as the service has it; a sequential scan of a day of the log that has rows is an error,
-however fast it was.
+from a cache of one. The plans are those of the very statements that the service sends; a sequential
+scan of a day of the log that has rows is an error, however fast it was.
 """
 
-import json
 import random
-import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sized
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-import psycopg
-from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
-from payment_manager.adapters.postgres.read_model import Parameters, PostgresReadModel
+from payment_manager.adapters.postgres.read_model import PostgresReadModel
 from payment_manager.application.ports import DisputesAsked, EventsAsked, OrdersAsked, Space
 from payment_manager.domain.dispute import DisputeStatus
 from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.order import OrderStatus
 from tests.benchmarks.history import DAYS, History
 from tests.benchmarks.mix import get
+from tests.plans import ExplainingReadModel
 
 PAGE = 100
 WINDOW = timedelta(days=5)
@@ -36,7 +31,7 @@ ONE_ORDER = "one order"
 NEWEST = "events: page, no window"
 KIND_IN_WINDOW = "events: one kind, five days"
 
-Ask = Callable[[PostgresReadModel], Awaitable[object]]
+Ask = Callable[[PostgresReadModel], Awaitable[Sized]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +48,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`partitions`: the days of the log that were looked into; `scanned`: those that were read from
-    end to end, though they have more than a page.
+    """Of all statements that a question took. `partitions`: the days of the log that were looked
+    into; `scanned`: those that were read from end to end, though they have more than a page;
+    `milliseconds`: planning, where it is done each time, and execution.
     """
 
+    statements: int
     partitions: int
     buffers: int
     milliseconds: float
@@ -160,67 +157,23 @@ def _events(asked: EventsAsked) -> tuple[str, Ask]:
     return target, lambda read: read.events(asked, None, PAGE + 1)
 
 
-class _Overheard(PostgresReadModel):
-    """Notes the statement instead of sending it."""
-
-    def __init__(self, pool: AsyncConnectionPool) -> None:
-        super().__init__(pool)
-        self.sent: list[tuple[str, Parameters]] = []
-
-    async def _fetch(self, text: str, values: Parameters) -> list[tuple[Any, ...]]:
-        self.sent.append((text, values))
-        return []
-
-
 async def plan_of(pool: AsyncConnectionPool, question: Question) -> Plan:
-    overheard = _Overheard(pool)
-    await question.ask()[1](overheard)
-    ((text, values),) = overheard.sent
+    read = ExplainingReadModel(pool)
+    found = await question.ask()[1](read)
+    noted = read.noted()
     async with pool.connection() as connection:
-        await _explained(connection, text, values)  # brings pages and catalog into memory
-        root = await _explained(connection, text, values)
         cursor = await connection.execute(
             "SELECT c.relname, c.relpages FROM pg_class AS c JOIN pg_inherits AS i"
             " ON i.inhrelid = c.oid WHERE c.relkind = 'r' AND c.relpages > 0"
         )
         pages: dict[str, int] = dict(await cursor.fetchall())
-    touched = [node for node in _nodes(root["Plan"]) if node["Actual Loops"] > 0]
-    days = {node["Relation Name"] for node in touched if "Relation Name" in node} & pages.keys()
+    touched = {name for each in noted for name in each.touched}
+    scanned = {name for each in noted for name in each.scanned}
     return Plan(
-        partitions=len(days),
-        buffers=root["Plan"]["Shared Hit Blocks"] + root["Plan"]["Shared Read Blocks"],
-        milliseconds=root["Execution Time"],
-        rows=round(root["Plan"]["Actual Rows"] * root["Plan"]["Actual Loops"]),
-        scanned=sorted(
-            node["Relation Name"]
-            for node in touched
-            if node["Node Type"] == "Seq Scan" and pages.get(node["Relation Name"], 0) > 1
-        ),
+        statements=len(noted),
+        partitions=len(touched & pages.keys()),
+        buffers=sum(each.buffers for each in noted),
+        milliseconds=sum(each.milliseconds + each.planning_milliseconds for each in noted),
+        rows=len(found),
+        scanned=sorted(name for name in scanned if pages.get(name, 0) > 1),
     )
-
-
-async def _explained(
-    connection: psycopg.AsyncConnection, text: str, values: Parameters
-) -> dict[str, Any]:
-    """As prepared by the service: with parameters, whose values the plan does not know."""
-    names = sorted(values)
-    numbered = re.sub(
-        r"%\((\w+)\)[sb]", lambda found: f"${names.index(found[1]) + 1}", text
-    ).replace("%%", "%")
-    await connection.execute(b"PREPARE question AS " + numbered.encode())
-    arguments = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
-    cursor = await connection.execute(
-        sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE question ({})").format(arguments)
-    )
-    row = await cursor.fetchone()
-    await connection.execute("DEALLOCATE question")
-    assert row is not None
-    explained = json.loads(row[0]) if isinstance(row[0], str) else row[0]
-    found: dict[str, Any] = explained[0]
-    return found
-
-
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for child in node.get("Plans", ()):
-        yield from _nodes(child)

@@ -245,18 +245,19 @@ class Run:
     async def _plans(self, service: Service, history: History) -> None:
         table = Table(
             "Plans",
-            ("question", "days looked into", "buffers", "ms", "rows", "days scanned"),
-            note="`EXPLAIN (ANALYZE, BUFFERS)` of the statements that the service sends, with its "
-            "generic plans. Only days of the log that have rows count; as scanned, those that "
-            "have more than a page and were read from end to end.",
+            ("question", "statements", "days looked into", "buffers", "ms", "rows", "days scanned"),
+            note="`EXPLAIN (ANALYZE, BUFFERS)` of the statements that the service sends, summed up "
+            "for a page; the time is planning, where it is done each time, and execution. Only "
+            "days of the log that have rows count; as scanned, those that have more than a page "
+            "and were read from end to end.",
         )
         scanned: list[str] = []
         async with connection_pool(service.database_url, size_max=1) as pool:
             for question in questions(history, seed=1):
                 plan = await plan_of(pool, question)
                 table.add(
-                    question.name, plan.partitions, plan.buffers, number(plan.milliseconds),
-                    plan.rows, len(plan.scanned),
+                    question.name, plan.statements, plan.partitions, plan.buffers,
+                    number(plan.milliseconds), plan.rows, len(plan.scanned),
                 )  # fmt: skip
                 if plan.scanned:
                     scanned.append(f"{question.name} ({plan.scanned[0]} …)")

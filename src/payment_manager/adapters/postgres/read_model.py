@@ -2,17 +2,33 @@
 
 How to think about it: a list is a walk along one index from where the last page ended (keyset), so
 page one thousand costs what page one costs. Conditions are put together from the fixed fragments
-below and never hold a value; each shape of a question is one prepared statement.
+below and never hold a value. Each shape of a question is one prepared statement; only those about
+the logs are planned each time, a window at a time, since their window decides which days they
+touch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from psycopg import AsyncClientCursor
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres import rows
 from payment_manager.adapters.postgres.errors import translated
+from payment_manager.adapters.postgres.event_windows import (
+    DAYS_FIRST,
+    DAYS_FIRST_OF_STREAMS,
+    DAYS_MAX,
+    INSTANT,
+    Window,
+    common,
+    is_empty,
+    windows,
+)
+from payment_manager.adapters.postgres.partitions.days import TABLES
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import (
     DisputeRow,
@@ -27,6 +43,8 @@ from payment_manager.domain.dispute import Dispute
 from payment_manager.domain.order import Order
 
 Parameters = dict[str, Any]
+
+_FAR = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class PostgresReadModel:
@@ -75,42 +93,100 @@ class PostgresReadModel:
     async def events(
         self, asked: EventsAsked, after: Place | None, limit: int
     ) -> Sequence[EventRow]:
-        text, values = events_statement(asked, after, limit)
+        found: list[tuple[Any, ...]] = []
+        for window in await self._windows(asked, after):
+            text, values = events_statement(asked, window, after, limit - len(found))
+            found += await self._fetch_planned(text, values)
+            if len(found) == limit:
+                break
         return [
             EventRow(event_id, stream, kind, provider_event_id, data.encode(), created_at, sequence)
-            for event_id, stream, kind, provider_event_id, data, created_at, sequence in (
-                await self._fetch(text, values)
-            )
+            for event_id, stream, kind, provider_event_id, data, created_at, sequence in found
         ]
 
+    async def _windows(self, asked: EventsAsked, after: Place | None) -> Iterable[Window]:
+        """What is to be looked into, piece by piece, in the order asked for."""
+        wanted: Window = (asked.time_from, asked.time_to)
+        if after is not None:
+            wanted = common(wanted, _from_place(after[0], asked.ascending))
+        days = DAYS_FIRST
+        if asked.streams:
+            days = DAYS_FIRST_OF_STREAMS
+            ((first, last),) = await self._fetch(*_span_statement(asked))
+            if first is None:
+                return ()
+            wanted = common(wanted, (first, last + INSTANT))
+        cut = partial(windows, ascending=asked.ascending, days=days)
+        start, end = wanted
+        if start and end and end - start <= timedelta(days=DAYS_MAX):
+            return cut(start, end)
+        # All that there is may be less, and may be much less.
+        inside, strays = await self._extent(asked.space)
+        start, end = common(wanted, inside)
+        pieces = cut(start, end) if start and end else ()
+        if not strays:
+            return pieces
+        # Events that lie outside of every day stand in the right place too; they are an alarm, so
+        # what they cost is no matter.
+        before, behind = common(wanted, (None, inside[0])), common(wanted, (inside[1], None))
+        order = (before, *pieces, behind) if asked.ascending else (behind, *pieces, before)
+        return (piece for piece in order if not is_empty(piece))
+
+    async def _extent(self, space: Space) -> tuple[Window, bool]:
+        """From the first to the last day of a log that has events, and whether any event lies
+        outside of every day. Never remembered: days come and go.
+        """
+        table = TABLES[space]
+        ((first, last, strays),) = await self._fetch(SQL["events_extent"].format(table=table), {})
+        if first is None:
+            midnight = datetime(1970, 1, 1, tzinfo=UTC)  # any: nothing lies in between
+            return (midnight, midnight), strays
+        start, end = (
+            datetime.strptime(f"{name.removeprefix(f'{table}_p')}+0000", "%Y%m%d%z")
+            for name in (first, last)
+        )
+        return (start, end + timedelta(days=1)), strays
+
     async def _fetch(self, text: str, values: Parameters) -> list[tuple[Any, ...]]:
+        """With the plan that the connection keeps for this statement."""
         with translated():
             async with self._pool.connection() as connection:
                 cursor = await connection.execute(text, values, prepare=True)
                 return await cursor.fetchall()
 
+    async def _fetch_planned(self, text: str, values: Parameters) -> list[tuple[Any, ...]]:
+        """Planned for these values, which stand in the statement itself: a plan that is to be kept
+        would name, and lock, every day of the log.
+        """
+        with translated():
+            async with self._pool.connection() as connection:
+                cursor = AsyncClientCursor(connection)
+                await cursor.execute(text, values)
+                return await cursor.fetchall()
 
-def events_statement(asked: EventsAsked, after: Place | None, limit: int) -> tuple[str, Parameters]:
-    """The statement of one question, also for those who want to see its plan."""
+
+def events_statement(
+    asked: EventsAsked, window: Window, after: Place | None, limit: int
+) -> tuple[str, Parameters]:
+    """The statement of one question about one window."""
     values: Parameters = {"limit": limit}
     conditions = _beyond("e.created_at", "e.event_id", "uuid", after, asked.ascending, values)
-    for name, operator, bound in (
-        ("time_from", ">=", asked.time_from),
-        ("time_to", "<", asked.time_to),
-    ):
+    for name, operator, bound in zip(("start", "end"), (">=", "<"), window, strict=True):
         if bound is not None:
             conditions.append(f"e.created_at {operator} %({name})s")
             values[name] = bound
     id = f"{asked.space}_id"
     template = SQL["events_page"]
-    if asked.streams:
+    streams = _stream_ids(asked)
+    if len(streams) == 1:
+        conditions += _any(f"e.{id}", "streams", streams, values)
+        conditions += _any("e.kind", "kinds", asked.kinds, values)
+    elif streams:
         template = SQL["events_of_streams"]
         conditions.append(f"e.{id} = owner.{id}")
         conditions.append("e.created_at BETWEEN owner.first_event_at AND owner.last_event_at")
         conditions += _any("e.kind", "kinds", asked.kinds, values)
-        values["streams"] = (
-            list(asked.streams) if asked.space is Space.ORDER else [UUID(s) for s in asked.streams]
-        )
+        values["streams"] = streams
     elif len(asked.kinds) == 1:
         conditions += _any("e.kind", "kinds", asked.kinds, values)
     elif asked.kinds:
@@ -119,12 +195,28 @@ def events_statement(asked: EventsAsked, after: Place | None, limit: int) -> tup
         values["kinds"] = sorted(set(asked.kinds))
     text = template.format(
         id=id,
-        table=f"{asked.space}_events",
+        table=TABLES[asked.space],
         owners=f"{asked.space}s",
         conditions=_all(conditions),
         direction=_direction(asked.ascending),
     )
     return text, values
+
+
+def _span_statement(asked: EventsAsked) -> tuple[str, Parameters]:
+    text = SQL["events_span"].format(owners=f"{asked.space}s", id=f"{asked.space}_id")
+    return text, {"streams": _stream_ids(asked)}
+
+
+def _stream_ids(asked: EventsAsked) -> list[str] | list[UUID]:
+    names = sorted(set(asked.streams))
+    return names if asked.space is Space.ORDER else [UUID(name) for name in names]
+
+
+def _from_place(time: datetime, ascending: bool) -> Window:
+    """What a page that begins behind a place of this time can hold."""
+    # A cursor may be forged, and the calendar ends.
+    return (time, None) if ascending else (None, min(time, _FAR) + INSTANT)
 
 
 def _any(column: str, name: str, wanted: Sequence[Any], values: Parameters) -> list[str]:
