@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
+from payment_manager.adapters.postgres.pool import connection_beside
 from payment_manager.adapters.postgres.statements import SQL
 
 SLICE_ROWS = 10_000
@@ -21,7 +22,7 @@ _NARROWEST, _WIDEST = timedelta(seconds=1), timedelta(days=1)
 
 
 class PostgresKnownIds:
-    """`KnownIds` on a pool of connections."""
+    """`KnownIds` on a connection of its own, to the pool's database."""
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
@@ -29,18 +30,18 @@ class PostgresKnownIds:
     async def forget(self, before: datetime) -> int:
         forgotten, ranges = 0, set[int]()
         with translated():
-            async with self._pool.connection() as connection:
+            async with connection_beside(self._pool) as connection:
                 since = await _oldest(connection, before)
                 width = timedelta(minutes=1)
                 while since is not None and since < before:
                     until = min(since + width, before)
-                    cursor = await connection.execute(
-                        SQL["forget_webhook_ids"], {"since": since, "until": until}
-                    )
+                    values = {"since": since, "until": until}
+                    cursor = await connection.execute(SQL["forget_webhook_ids"], values)
                     found = await cursor.fetchall()
-                    forgotten += sum(count for _, count in found)
+                    rows = sum(count for _, count in found)
+                    forgotten += rows
                     ranges.update(range_ for range_, _ in found)
-                    since, width = until, _next_width(width, sum(count for _, count in found))
+                    since, width = until, _next_width(width, rows)
                 await _summarize(connection, ranges)
         return forgotten
 

@@ -1,0 +1,2 @@
+-- count_day: the rows of a day.
+SELECT count(*) FROM {partition}
