@@ -676,10 +676,6 @@ class Telemetry(Protocol):
 
     def partitions(self, health: PartitionHealth) -> None: ...
 
-    def retention(self, overdue_days: int) -> None:
-        """How many days are past their retention and still there: none, or an alarm."""
-        ...
-
 
 class UpkeepTelemetry(Protocol):
     """What is told of a round of maintenance. Never raises, never waits."""
@@ -691,6 +687,10 @@ class UpkeepTelemetry(Protocol):
         ...
 
     def maintained(self, result: str, seconds: float) -> None: ...
+
+    def retention(self, overdue_days: int) -> None:
+        """How many days are past their retention and still there: none, or an alarm."""
+        ...
 
 
 # ── Proof and repair ──────────────────────────────────────────────────────────────────────────────

@@ -12,9 +12,7 @@ from functools import partial
 
 import structlog
 
-from payment_manager.application.ports import Archive, LogDay, Retirement, Telemetry
-
-_DAY = timedelta(days=1)
+from payment_manager.application.ports import Archive, LogDay, Retirement, UpkeepTelemetry
 
 log = structlog.get_logger()
 
@@ -26,7 +24,7 @@ class Retire:
         self,
         retirement: Retirement,
         archive: Archive | None,
-        telemetry: Telemetry,
+        telemetry: UpkeepTelemetry,
         retention: timedelta | None,
     ) -> None:
         self._retirement = retirement

@@ -6,11 +6,14 @@ from contextlib import asynccontextmanager
 from payment_manager.adapters.postgres.known_ids import PostgresKnownIds
 from payment_manager.adapters.postgres.partitions.days import PostgresLeadership
 from payment_manager.adapters.postgres.partitions.native import NativePartitions
+from payment_manager.adapters.postgres.partitions.retirement import PostgresRetirement
 from payment_manager.adapters.postgres.partitions.sealing import PostgresSealing
 from payment_manager.adapters.postgres.pool import Pool
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.maintain import Maintain, Round
 from payment_manager.application.ports import Clock
+from payment_manager.application.retire import Retire
+from payment_manager.bootstrap.archive import archive_of
 from payment_manager.bootstrap.database import command_pool
 from payment_manager.bootstrap.running import running
 from payment_manager.entrypoints.api.upkeep import keep_maintained
@@ -39,12 +42,16 @@ async def maintain_once(settings: Settings, clock: Clock) -> Round:
 
 
 async def maintenance(settings: Settings, pool: Pool, telemetry: PrometheusTelemetry) -> Maintain:
+    retire = Retire(
+        PostgresRetirement(pool), archive_of(settings), telemetry, settings.events_retention
+    )
     return Maintain(
         NativePartitions(pool, days_ahead=settings.partition_days_ahead),
         PostgresLeadership(pool),
         PostgresSealing(pool),
         PostgresKnownIds(pool),
         telemetry,
+        retire=retire.run_once,
         seal_after=settings.seal_after,
         ids_retention=settings.webhook_ids_retention,
     )
