@@ -66,22 +66,24 @@ class ExplainingReadModel(PostgresReadModel):
             execute = sql.SQL("EXECUTE question ({})" if names else "EXECUTE question").format(
                 given
             )
-            self._noted.append(await _explained(connection, execute.as_string(connection)))
+            await self._note(connection, execute.as_string(connection))
             await connection.execute("DEALLOCATE question")
         return found
 
     async def _fetch_planned(self, text: str, values: Parameters) -> list[tuple[Any, ...]]:
         found = await super()._fetch_planned(text, values)
         async with self._pool.connection() as connection:
-            whole = AsyncClientCursor(connection).mogrify(text, values)
-            self._noted.append(await _explained(connection, whole))
+            await self._note(connection, AsyncClientCursor(connection).mogrify(text, values))
         return found
 
+    async def _note(self, connection: psycopg.AsyncConnection, text: str) -> None:
+        await explained(connection, text)
+        self._noted.append(await explained(connection, text))
 
-async def _explained(connection: psycopg.AsyncConnection, text: str) -> Explained:
-    explain = (_EXPLAIN + text).encode()
-    await connection.execute(explain)
-    row = await (await connection.execute(explain)).fetchone()
+
+async def explained(connection: psycopg.AsyncConnection, text: str) -> Explained:
+    """What it costs to do it, which is done."""
+    row = await (await connection.execute((_EXPLAIN + text).encode())).fetchone()
     assert row is not None
     (found,) = json.loads(row[0]) if isinstance(row[0], str) else row[0]
     root, planning = found["Plan"], found.get("Planning", {})
