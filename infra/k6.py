@@ -26,7 +26,7 @@ _BUILD_SECONDS_MAX = 1800
 
 _FOLDER = f"k6-{VERSION.removeprefix('v')}"
 
-_VERSION = re.compile(r"^k6(?:\.exe)? v(\d+)\.")
+_VERSION = re.compile(r"^k6 v(\d+)\.")
 
 
 class K6Missing(RuntimeError):
@@ -54,13 +54,18 @@ def k6() -> Path:
     return installed() or cached_folder(_FOLDER, _build) / "k6"
 
 
-def _fits(program: Path) -> bool:
+def version(program: Path) -> str:
+    """`k6 v1.8.1`; empty if the program doesn't say."""
     try:
         said = subprocess.run([program, "version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    version = _VERSION.match(said.stdout)
-    return version is not None and int(version[1]) >= OLDEST_MAJOR
+        return ""
+    return " ".join(said.stdout.split()[:2])
+
+
+def _fits(program: Path) -> bool:
+    found = _VERSION.match(version(program))
+    return found is not None and int(found[1]) >= OLDEST_MAJOR
 
 
 def _build(folder: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
+from tests.benchmarks.by_k6 import K6Failed
 from tests.benchmarks.report import Findings
 from tests.benchmarks.scale import FULL, QUICK, SCALES, SMOKE
 from tests.benchmarks.section import Asked, Section
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         findings, began = Findings(section.name, console), datetime.now(UTC)
         try:
             _measure(given, section, asked, findings, console)
-        except ServiceFailed as failed:
+        except (K6Failed, ServiceFailed) as failed:
             console.print(str(failed), style="red", markup=False)
             return 2
         findings.verdicts().show(console)

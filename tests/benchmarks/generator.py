@@ -10,7 +10,7 @@ due: it finds the latency, without hiding the requests that had to wait for a sl
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -44,6 +44,8 @@ class Measured:
     latencies: list[float]
     statuses: Counter[int]
     cpu: CpuTimes
+    late: int = 0
+    """Of an open loop, warm-up included: requests that found no free connection when due."""
 
     @property
     def per_second(self) -> float:
@@ -110,8 +112,31 @@ async def open_loop(
     seconds: float,
     warm_up_seconds: float,
 ) -> Measured:
-    """A request every 1/`per_second`; one that finds no free connection waits for one, and its
-    latency counts from when it was due.
+    """A request every 1/`per_second`."""
+    arrivals = round((warm_up_seconds + seconds) * per_second)
+    return await timed_loop(
+        address,
+        requests,
+        meter,
+        times=[n / per_second for n in range(arrivals)],
+        connections=connections,
+        seconds=seconds,
+        warm_up_seconds=warm_up_seconds,
+    )
+
+
+async def timed_loop(
+    address: Address,
+    requests: Iterator[bytes],
+    meter: CpuMeter,
+    *,
+    times: Sequence[float],
+    connections: int,
+    seconds: float,
+    warm_up_seconds: float,
+) -> Measured:
+    """A request at each of `times`, in seconds from now; one that finds no free connection waits
+    for one, and its latency counts from when it was due.
     """
     loop, clock = asyncio.get_running_loop(), time.perf_counter
     latencies: list[float] = []
@@ -121,14 +146,13 @@ async def open_loop(
     idle = asyncio.Event()
     started = clock()
     began = started + warm_up_seconds
-    arrivals = round((warm_up_seconds + seconds) * per_second)
-    due_next = answers = 0
+    due_next = answers = found_none = 0
 
     def arrive() -> None:
-        nonlocal due_next
+        nonlocal due_next, found_none
         now = clock()
-        while due_next < arrivals:
-            due = started + due_next / per_second
+        while due_next < len(times):
+            due = started + times[due_next]
             if due > now:
                 loop.call_later(max(TICK_SECONDS, due - now), arrive)
                 return
@@ -136,6 +160,7 @@ async def open_loop(
             if free:
                 free.popleft().ask(next(requests), due)
             else:
+                found_none += 1
                 late.append(due)
 
     def answered(connection: _Connection, status: int) -> None:
@@ -150,7 +175,7 @@ async def open_loop(
             connection.ask(next(requests), late.popleft())
         else:
             free.append(connection)
-        if answers == arrivals:
+        if answers == len(times):
             idle.set()
 
     async with _connected(address, connections, answered) as opened:
@@ -162,7 +187,7 @@ async def open_loop(
         cpu = meter.read()
         await _drained(idle, seconds)
         cpu = meter.read() - cpu
-    return Measured(clock() - began, sorted(latencies), statuses, cpu)
+    return Measured(clock() - began, sorted(latencies), statuses, cpu, found_none)
 
 
 class _Connection(asyncio.Protocol):

@@ -6,6 +6,7 @@ that are written are spread over them at random. Whatever else the machine does 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import median
 
 import psycopg
@@ -41,9 +42,11 @@ Two services as users start them, each with an embedded PostgreSQL of its own an
 holds a log of {DAYS} days and five million events with their orders ({EVENTS_AN_ORDER} webhooks
 each) and known ids, B's is empty. The history is written by the server straight into the tables;
 its days are past and not sealed, which no write notices; statistics are fresh. Then both
-take webhooks in turns (A B, B A, …) in a closed loop, each turn after a checkpoint of both: new
-orders, whose ids are spread at random over all that are there. Maintenance is off in both, so that
-no turn has a round of it. Every 202 must be in the database.
+take webhooks in turns (A B, B A, …) in a closed loop: new orders, whose ids are spread at random
+over all that are there. There is one checkpoint of both, before the first turn: after a checkpoint
+the first change of each page logs the whole page, which costs A more, and once in minutes is what a
+service sees. Maintenance is off in both, so that no turn has a round of it. Every 202 must be in
+the database.
 """
 
 
@@ -66,7 +69,9 @@ async def measure(asked: Asked) -> None:
         await write_large_history(large.database_url, events)
         both = [contender("A", large, scattered=True), contender("B", empty, scattered=True)]
         before = {each.name: (each.taken_durably(), _wal_bytes(each)) for each in both}
-        level = await closed_level(scale, CONNECTIONS, both)
+        level = await closed_level(
+            replace(scale, rounds=2 * scale.rounds), CONNECTIONS, both, checkpoint_each_turn=False
+        )
         wal = {
             each.name: (_wal_bytes(each) - before[each.name][1]) / each.answers[TAKEN]
             for each in both

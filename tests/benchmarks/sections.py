@@ -1,5 +1,5 @@
 """All sections, in the order in which a run measures them."""
 
-from tests.benchmarks import kafka_run, large_write, run
+from tests.benchmarks import kafka_run, large_write, load, run
 
-SECTIONS = (run.SECTION, kafka_run.SECTION, large_write.SECTION)
+SECTIONS = (run.SECTION, kafka_run.SECTION, large_write.SECTION, load.SECTION)

@@ -1,10 +1,15 @@
-"""The harness itself, at its smallest: it goes everywhere and measures nothing worth knowing."""
+"""The harness itself, at its smallest: it goes everywhere and measures nothing worth knowing.
+
+The sections about large logs take seconds and belong to `make check`, so that whoever changes a
+table learns here that a history is written otherwise now.
+"""
 
 import pytest
 
 from infra.kafka_server import why_not
-from tests.benchmarks import kafka_run, run
+from tests.benchmarks import kafka_run, large_write, load, run
 from tests.benchmarks.__main__ import main
+from tests.benchmarks.section import Section
 
 SMALLEST = ["--smoke", "--no-check"]
 
@@ -22,3 +27,11 @@ def test_kafka_modes_part_runs_through_and_finds_every_webhook_in_the_log() -> N
     if reason is not None:
         pytest.skip(f"no Kafka on this machine: {reason}")
     assert main([*SMALLEST, f"--only={kafka_run.SECTION.name}"]) == 0
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "section", [large_write.SECTION, load.SECTION], ids=lambda section: section.name
+)
+def test_a_section_on_a_large_log_runs_through(section: Section) -> None:
+    assert main([*SMALLEST, f"--only={section.name}"]) == 0

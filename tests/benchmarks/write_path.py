@@ -92,14 +92,19 @@ class Level:
         return median(self.ratios)
 
 
-async def closed_level(scale: Scale, connections: int, both: list[Contender]) -> Level:
+async def closed_level(
+    scale: Scale, connections: int, both: list[Contender], *, checkpoint_each_turn: bool = True
+) -> Level:
+    """Without a checkpoint each turn there is one before the first."""
+    _checkpoint(both)
     turns: dict[str, list[Turn]] = {each.name: [] for each in both}
     # Alone, both do the same work and the bar is close to 1: more rounds, to see past the noise.
     for number in range(scale.rounds * (2 if connections == 1 else 1)):
         for each in in_turn(both, number):
             seconds = scale.seconds + scale.warm_up_seconds
             each.webhooks.ahead(seconds * CLOSED_MAX_PER_SECOND)
-            _checkpoint(both)
+            if checkpoint_each_turn:
+                _checkpoint(both)
             webhooks, batches = await each.service.batches()
             measured = await closed_loop(
                 each.service.address,
