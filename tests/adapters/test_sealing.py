@@ -8,7 +8,7 @@ knows where it stands without guessing at times.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import date, timedelta
 from time import monotonic
 
 import pytest
@@ -219,9 +219,7 @@ async def test_an_empty_day_needs_no_copy_and_is_sealed_when_rows_came_after_all
 
 
 async def test_a_day_that_is_not_there_is_nobodys_trouble(packing: PostgresSealing) -> None:
-    assert await packing.seal(LogDay(Space.ORDER, YESTERDAY.replace(year=2001)), TODAY_AT_NOON) is (
-        None
-    )
+    assert await packing.seal(LogDay(Space.ORDER, date(2001, 1, 2)), TODAY_AT_NOON) is (None)
 
 
 async def test_an_index_made_later_is_on_sealed_days_too(
