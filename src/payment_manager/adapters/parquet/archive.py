@@ -10,6 +10,7 @@ meant.
 """
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ class ParquetArchive:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # Of what was written aside, the digest of its bytes: a footer has no checksum.
+        self._bytes: dict[Path, bytes] = {}
 
     async def write(self, day: LogDay, events: AsyncIterator[Sequence[StoredEvent]]) -> ArchiveFile:
         writer = await asyncio.to_thread(_Writer, self._folder, day)
@@ -48,13 +51,17 @@ class ParquetArchive:
             async for batch in events:
                 # In a thread: compressing takes long, and others want a turn meanwhile.
                 await asyncio.to_thread(writer.add, batch)
-            return await asyncio.to_thread(writer.finish)
+            file = await asyncio.to_thread(writer.finish)
+            path = self._aside(file)
+            self._bytes = {path: await asyncio.to_thread(_digest_of_bytes, path)}
+            return file
         except BaseException:
             writer.give_up()
             raise
 
     async def check(self, file: ArchiveFile) -> None:
-        await asyncio.to_thread(_check, file, self._aside(file))
+        path = self._aside(file)
+        await asyncio.to_thread(_check, file, path, self._bytes.get(path))
 
     async def publish(self, file: ArchiveFile) -> None:
         await asyncio.to_thread(self._publish, file)
@@ -162,8 +169,15 @@ class _Writer:
             self._waiting, self._waiting_bytes = [], 0
 
 
-def _check(file: ArchiveFile, path: Path) -> None:
+def _digest_of_bytes(path: Path) -> bytes:
+    with told(path), path.open("rb") as written:
+        return hashlib.file_digest(written, "sha256").digest()
+
+
+def _check(file: ArchiveFile, path: Path, bytes_written: bytes | None) -> None:
     _forget_cached(path)
+    if _digest_of_bytes(path) != bytes_written:
+        raise ArchiveError(f"{path}: damaged since it was written")
     with told(path), opened(path) as written:
         if described(file.day, written, path) != file:
             raise ArchiveError(f"{path}: says that it holds something else")

@@ -193,7 +193,26 @@ def footer_of(file: ArchiveFile) -> dict[str, str]:
     return {f"{_PREFIX}{key}": value for key, value in said.items()}
 
 
+def group(file: pq.ParquetFile, number: int) -> pa.Table:
+    """A group with all its columns. Raises `ValueError` where it isn't what the footer says of it:
+    the footer has no checksum, and groups are chosen by it.
+    """
+    table = file.read_row_group(number, use_threads=False)
+    ids = table.column("order_id")
+    if (ids[0].as_py(), ids[-1].as_py()) != bounds(file, number):
+        raise ValueError("the footer says something else")
+    return table
+
+
+def bounds(file: pq.ParquetFile, number: int) -> tuple[str, str]:
+    """The first and the last order id of a group."""
+    statistics = file.metadata.row_group(number).column(0).statistics
+    if statistics is None or not statistics.has_min_max:
+        raise ValueError("a group without bounds")
+    return statistics.min, statistics.max
+
+
 def groups(file: pq.ParquetFile, day: LogDay) -> Iterator[list[StoredEvent]]:
     """All rows, a group at a time."""
     for number in range(file.metadata.num_row_groups):
-        yield as_events(day.space, file.read_row_group(number, use_threads=False))
+        yield as_events(day.space, group(file, number))
