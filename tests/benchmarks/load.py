@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 import psycopg
 
-from infra.k6 import K6Missing, k6, version, why_not
+from infra.k6 import K6Missing, installed, k6, version, why_not
 from tests.benchmarks import by_k6, by_us, calibration
 from tests.benchmarks.calibration import Machine
 from tests.benchmarks.generator import closed_loop
@@ -158,13 +158,14 @@ async def _generator(asked: Asked) -> tuple[Path | None, str]:
     reason = "not for a smoke run" if asked.scale is SMOKE else why_not()
     if reason is None:
         try:
-            asked.console.print("Load is by k6; where it must be built first, that takes minutes.")
+            if installed() is None:
+                asked.console.print("k6 is built first, once a machine: that takes minutes.")
             program = await asyncio.to_thread(k6)
             return program, await asyncio.to_thread(version, program)
         except K6Missing as missing:
             reason = str(missing)
-    asked.console.print(f"Load is by our own generator: {reason}", markup=False)
-    return None, "our own"
+    asked.console.print(f"k6 is left out: {reason}", markup=False)
+    return None, "our own generator"
 
 
 def _pages(service: Service) -> list[bytes]:
