@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from payment_manager.adapters.postgres.known_ids import PostgresKnownIds
 from payment_manager.adapters.postgres.partitions.days import PostgresLeadership, leading
 from payment_manager.adapters.postgres.partitions.native import NativePartitions
+from payment_manager.adapters.postgres.partitions.retirement import PostgresRetirement
 from payment_manager.adapters.postgres.partitions.sealing import PostgresSealing
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.maintain import Maintain
@@ -25,6 +26,7 @@ from payment_manager.application.ports import (
     Sealed,
     Unavailable,
 )
+from payment_manager.application.retire import Retire
 from tests.clock import TODAY_AT_NOON
 
 MIDNIGHT = TODAY_AT_NOON.replace(hour=0)
@@ -55,12 +57,14 @@ class OutOfOrder:
 def maintain(
     pool: AsyncConnectionPool, telemetry: PrometheusTelemetry | None = None, **other: Any
 ) -> Maintain:
+    telemetry = telemetry or PrometheusTelemetry()
     parts = {
         "partitions": NativePartitions(pool),
         "leadership": PostgresLeadership(pool),
         "sealing": PostgresSealing(pool),
         "known_ids": PostgresKnownIds(pool),
-        "telemetry": telemetry or PrometheusTelemetry(),
+        "telemetry": telemetry,
+        "retire": Retire(PostgresRetirement(pool), None, telemetry, retention=None).run_once,
         "seal_after": timedelta(hours=1),
         "ids_retention": timedelta(days=90),
     }

@@ -59,7 +59,7 @@ class Maintain:
         known_ids: KnownIds,
         telemetry: UpkeepTelemetry,
         *,
-        retire: Retiring | None = None,
+        retire: Retiring,
         seal_after: timedelta,
         ids_retention: timedelta,
     ) -> None:
@@ -127,7 +127,7 @@ class Maintain:
         return await self._known_ids.forget(now - self._ids_retention)
 
     async def _retire_days(self, now: datetime) -> int:
-        return len(await self._retire(now)) if self._retire is not None else 0
+        return len(await self._retire(now))
 
     async def _watch(self, now: datetime) -> None:
         extents = await self._sealing.extents()
