@@ -69,7 +69,8 @@ verify: $(READY) ## Prove that every row equals the fold of its events
 
 ##@ Labs
 .PHONY: lab-batching lab-unknown-outcome lab-duplicates lab-parking lab-paging \
-        lab-poison-message lab-reorder lab-broker-away lab-rebalance
+        lab-poison-message lab-reorder lab-broker-away lab-rebalance lab-partitioning \
+        lab-index-choice
 lab-batching: $(READY) ## One transaction a webhook, or one for all that are in flight
 	@$(BIN)/python -m labs.batching
 lab-unknown-outcome: $(READY) ## The provider takes the money and its answer gets lost
@@ -88,6 +89,10 @@ lab-broker-away: $(READY) ## The broker is away: who is told what, and what is l
 	@$(BIN)/python -m labs.broker_away
 lab-rebalance: $(READY) ## Consumers join, leave and die while messages flow
 	@$(BIN)/python -m labs.rebalance
+lab-partitioning: $(READY) ## Five million events in four layouts, one question (scale=0.1: a tenth)
+	@$(BIN)/python -m labs.partitioning $(addprefix --scale ,$(scale))
+lab-index-choice: $(READY) ## Which index finds a kind's rows, and what each row pays for it
+	@$(BIN)/python -m labs.index_choice
 
 ##@ Set-up
 .PHONY: install lock help
