@@ -1,11 +1,14 @@
-"""The days of the event logs, as native partitions that the service makes ahead.
+"""The days of the event logs, made ahead.
 
 How to think about it: a day's partition must be there before its first event, so days are made well
-ahead and again and again; making one that is there is no work. The names are those that pg_partman
-gives, so that a server with the extension can take over the same tables.
+ahead and again and again; making one that is there is no work. Each is made in a transaction of its
+own, by one process at a time, and waits only briefly for its locks. Who makes it, this module or
+pg_partman, is a function: the names and the tables are the same, so either can take over.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
+from typing import TypeAlias
 
 import psycopg
 import structlog
@@ -20,17 +23,38 @@ DAYS_AHEAD = 7
 """A week: a service that fails to make days is noticed long before the last one is used up."""
 
 # Only one process makes days at a time; the number is this task's name.
-_LOCK = "SELECT pg_try_advisory_xact_lock(8230617002)"
+LOCK = "SELECT pg_try_advisory_xact_lock(8230617002)"
+
+# Waiting long for the lock would make everybody behind us wait too; the next round tries again.
+LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
+
+Make: TypeAlias = Callable[[psycopg.AsyncConnection, LogDay], Awaitable[None]]
 
 log = structlog.get_logger()
 
 
-class NativePartitions:
-    """`Partitions` without an extension."""
+async def make_day(connection: psycopg.AsyncConnection, day: LogDay) -> None:
+    """Without an extension."""
+    text = SQL["make_partition"].format(
+        table=TABLES[day.space],
+        partition=table_of(day),
+        begins=begin_of(day),
+        ends=end_of(day),
+    )
+    for statement in text.split(";"):
+        if statement.strip():
+            await connection.execute(statement)
 
-    def __init__(self, pool: AsyncConnectionPool, *, days_ahead: int = DAYS_AHEAD) -> None:
+
+class NativePartitions:
+    """`Partitions`; each missing day is made by `make`."""
+
+    def __init__(
+        self, pool: AsyncConnectionPool, *, days_ahead: int = DAYS_AHEAD, make: Make = make_day
+    ) -> None:
         self._pool = pool
         self._days_ahead = days_ahead
+        self._make = make
 
     async def maintain(self, now: datetime) -> PartitionHealth:
         today = now.date()
@@ -46,41 +70,57 @@ class NativePartitions:
     async def make(self, first: date, last: date) -> int:
         """Make the missing days from `first` to `last`, both included; how many were made."""
         made = 0
+        wanted = {first + timedelta(days=n) for n in range((last - first).days + 1)}
         with translated():
             async with self._pool.connection() as connection:
                 for space in Space:
-                    days = await attached_days(connection, space)
-                    for offset in range((last - first).days + 1):
-                        day = first + timedelta(days=offset)
-                        if day not in days:
-                            made += await _make_day(connection, LogDay(space, day))
+                    missing = wanted - await attached_days(connection, space)
+                    for day in sorted(missing):
+                        made += await self._make_one(connection, LogDay(space, day))
         return made
 
+    async def _make_one(self, connection: psycopg.AsyncConnection, day: LogDay) -> bool:
+        try:
+            async with connection.transaction():
+                await connection.execute(LOCK_TIMEOUT)
+                cursor = await connection.execute(LOCK)
+                row = await cursor.fetchone()
+                if row is None or not row[0]:
+                    return False
+                if not await _can_be_made(connection, day):
+                    return False
+                await self._make(connection, day)
+        except psycopg.errors.CheckViolation:
+            # Somebody wrote into the default partition in this very moment.
+            log.error("partition_blocked_by_default_rows", table=table_of(day))
+            return False
+        return True
 
-async def _make_day(connection: psycopg.AsyncConnection, day: LogDay) -> bool:
-    text = SQL["make_partition"].format(
-        table=TABLES[day.space],
-        partition=table_of(day),
-        day=day.day.isoformat(),
-        next_day=(day.day + timedelta(days=1)).isoformat(),
+
+async def _can_be_made(connection: psycopg.AsyncConnection, day: LogDay) -> bool:
+    table, partition = TABLES[day.space], table_of(day)
+    cursor = await connection.execute(
+        SQL["day_state"].format(table=table),
+        {"table": table, "partition": partition, "begins": begin_of(day), "ends": end_of(day)},
     )
-    try:
-        async with connection.transaction():
-            # Waiting long for the lock would make everybody behind us wait too; the next round
-            # tries again.
-            await connection.execute("SET LOCAL lock_timeout = '2s'")
-            cursor = await connection.execute(_LOCK)
-            row = await cursor.fetchone()
-            if row is None or not row[0]:
-                return False
-            for statement in text.split(";"):
-                if statement.strip():
-                    await connection.execute(statement)
-    except psycopg.errors.DuplicateTable:
+    row = await cursor.fetchone()
+    assert row is not None
+    is_there, is_name_taken, has_default_rows = row
+    if is_there:
         return False  # another process was faster
-    except psycopg.errors.CheckViolation:
-        # The default partition holds rows of that day: they were saved, but the day can't be made
-        # over them.
-        log.error("partition_blocked_by_default_rows", table=table_of(day))
-        return False
-    return True
+    if is_name_taken:
+        # Mostly a day that was detached: what belongs to it can't come back by itself.
+        log.error("partition_blocked_by_a_table_of_its_name", table=partition)
+    elif has_default_rows:
+        # They were saved, but the day can't be made over them.
+        log.error("partition_blocked_by_default_rows", table=partition)
+    return not is_name_taken and not has_default_rows
+
+
+def begin_of(day: LogDay) -> str:
+    """As PostgreSQL writes a partition's bound."""
+    return f"{day.day.isoformat()} 00:00:00+00"
+
+
+def end_of(day: LogDay) -> str:
+    return f"{(day.day + timedelta(days=1)).isoformat()} 00:00:00+00"

@@ -1,0 +1,125 @@
+"""The days of the event logs, made by pg_partman where the database has it.
+
+How to think about it: pg_partman takes over the very tables that are there and is told which days
+to make; then it also does a round of its own, up to its `premake`. It works in the session's time
+zone, so it is only ever called from our connections, which are in UTC; its background worker leaves
+our logs alone. It never retires a day: that is the service's, which proves first.
+"""
+
+import asyncio
+from datetime import date, datetime
+from typing import NamedTuple
+
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool
+
+from payment_manager.adapters.postgres.errors import translated
+from payment_manager.adapters.postgres.partitions.days import TABLES
+from payment_manager.adapters.postgres.partitions.native import (
+    DAYS_AHEAD,
+    LOCK,
+    LOCK_TIMEOUT,
+    NativePartitions,
+    begin_of,
+)
+from payment_manager.adapters.postgres.statements import SQL
+from payment_manager.application.ports import LogDay, PartitionHealth
+
+MAJOR = 5
+"""Its functions have other parameters before."""
+
+# Registering a log locks it against everybody for a moment. In the way of a long reader it is tried
+# again, rather than making all others wait behind us.
+_TAKE_OVER_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
+_TAKE_OVER_TRIES = 20
+_PAUSE_SECONDS = 0.2
+
+log = structlog.get_logger()
+
+
+class Partman(NamedTuple):
+    """pg_partman as this database has it. `schema` is quoted; `is_usable`: for our role."""
+
+    schema: str
+    major: int
+    is_usable: bool
+
+
+async def find_partman(pool: AsyncConnectionPool) -> Partman | None:
+    """None where the extension is not installed in the database. Raises `Unavailable`."""
+    with translated():
+        async with pool.connection() as connection:
+            cursor = await connection.execute(SQL["partman_extension"])
+            row = await cursor.fetchone()
+    return Partman(*row) if row else None
+
+
+class PartmanPartitions:
+    """`Partitions` by pg_partman, in `schema`."""
+
+    def __init__(
+        self, pool: AsyncConnectionPool, schema: str, *, days_ahead: int = DAYS_AHEAD
+    ) -> None:
+        self._pool = pool
+        self._days_ahead = days_ahead
+        self._sql = {
+            name: SQL[f"partman_{name}"].format(partman=schema)
+            for name in ("take_over", "settings", "make_day", "run")
+        }
+        self._days = NativePartitions(pool, days_ahead=days_ahead, make=self._make_day)
+
+    async def maintain(self, now: datetime) -> PartitionHealth:
+        await self._take_over(now.date())
+        health = await self._days.maintain(now)
+        with translated():
+            for table in TABLES.values():
+                await self._round(table)
+        return health
+
+    async def make(self, first: date, last: date) -> int:
+        """Make the missing days from `first` to `last`, both included; how many were made."""
+        await self._take_over(first)
+        return await self._days.make(first, last)
+
+    async def _take_over(self, today: date) -> None:
+        with translated():
+            async with self._pool.connection() as connection:
+                for table in TABLES.values():
+                    await self._take_over_one(connection, table, today)
+
+    async def _take_over_one(
+        self, connection: psycopg.AsyncConnection, table: str, today: date
+    ) -> None:
+        values = {"table": table, "today": today.isoformat(), "days_ahead": self._days_ahead}
+        for tries_left in reversed(range(_TAKE_OVER_TRIES)):
+            try:
+                async with connection.transaction():
+                    await connection.execute(_TAKE_OVER_TIMEOUT)
+                    # One process at a time: of two, the second's would be an error.
+                    await connection.execute("SELECT pg_advisory_xact_lock(8230617002)")
+                    taken = await connection.execute(self._sql["take_over"], values)
+                    if taken.rowcount:
+                        log.info("partman_took_over", table=table)
+                    await connection.execute(self._sql["settings"], values)
+                return
+            except (psycopg.errors.RaiseException, psycopg.errors.LockNotAvailable) as error:
+                # pg_partman turns every error into one of its own, a lock's time-out too.
+                if "lock timeout" not in str(error) or not tries_left:
+                    raise
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _make_day(self, connection: psycopg.AsyncConnection, day: LogDay) -> None:
+        values = {"table": TABLES[day.space], "begins": begin_of(day)}
+        await connection.execute(self._sql["make_day"], values)
+
+    async def _round(self, table: str) -> None:
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(LOCK_TIMEOUT)
+                cursor = await connection.execute(LOCK)
+                if await cursor.fetchone() == (True,):
+                    await connection.execute(self._sql["run"], {"table": table})
+        except psycopg.errors.RaiseException as error:
+            # The days that are needed are there; what is left undone is done by the next round.
+            log.warning("partman_round_failed", table=table, reason=error.diag.message_primary)

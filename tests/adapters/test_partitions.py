@@ -1,0 +1,408 @@
+"""One conformance suite for whoever makes the days: this service, or pg_partman.
+
+How to think about it: each test runs three times: native on the embedded server, native and
+pg_partman on PostgreSQL 17. The tables must come out the same, so that either can take over from
+the other on the same database, with the data that is there.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal, TypeAlias
+
+import psycopg
+import pytest
+from psycopg_pool import AsyncConnectionPool
+
+from payment_manager.adapters.postgres import migrate
+from payment_manager.adapters.postgres.partitions.choice import NoPartman, partitions_of
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
+from payment_manager.adapters.postgres.partitions.partman import PartmanPartitions
+from payment_manager.adapters.postgres.pool import connection_pool
+from payment_manager.application.ports import Partitions
+from tests.adapters.conftest import write_path
+from tests.clock import TODAY_AT_NOON, FakeClock
+from tests.conftest import clone
+from tests.webhooks import as_webhook, chargeback_webhook, order_webhook
+
+pytestmark = pytest.mark.integration
+
+Maker: TypeAlias = Literal["native", "pg_partman"]
+
+# Days that the template hasn't got.
+LATER = TODAY_AT_NOON + timedelta(days=30)
+TABLES = ("order_events", "dispute_events")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database of the test's own, and who makes its days."""
+
+    url: str
+    maker: Maker
+    pool: AsyncConnectionPool
+
+    async def partitions(self, maker: Maker | None = None, days_ahead: int = 7) -> Partitions:
+        return await partitions_of(self.pool, maker or self.maker, days_ahead)
+
+    async def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(statement, parameters or None)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def days(self, table: str = "order_events") -> set[date]:
+        found = await self.query(
+            "SELECT relname FROM pg_class JOIN pg_inherits ON inhrelid = oid"
+            " WHERE inhparent = %s::regclass AND relname NOT LIKE '%%_default'",
+            table,
+        )
+        return {date.fromisoformat(name.rpartition("_p")[2]) for (name,) in found}
+
+
+@pytest.fixture(params=["native, embedded", "native, 17", "pg_partman, 17"])
+def where(request: pytest.FixtureRequest) -> tuple[str, Maker]:
+    maker, _, server = request.param.partition(", ")
+    name = "database_url" if server == "embedded" else "database_17"
+    return request.getfixturevalue(name), maker
+
+
+@pytest.fixture
+async def place(where: tuple[str, Maker]) -> AsyncIterator[Place]:
+    async with place_at(*where) as place:
+        yield place
+
+
+@asynccontextmanager
+async def place_at(url: str, maker: Maker) -> AsyncIterator[Place]:
+    async with connection_pool(url, size_max=8) as pool:
+        yield Place(url, maker, pool)
+
+
+@pytest.fixture
+def another_17(postgres_17: str, template_17: str) -> Iterator[str]:
+    """A second database on the same server."""
+    with clone(postgres_17, template_17) as url:
+        yield url
+
+
+def span(first: date, last: date) -> set[date]:
+    return {first + timedelta(days=n) for n in range((last - first).days + 1)}
+
+
+async def take(place: Place, clock: FakeClock, *bodies: bytes) -> None:
+    await write_path(place.pool, clock)([as_webhook(body) for body in bodies])
+
+
+# ── Days ahead ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_days_are_made_from_yesterday_to_so_many_ahead(place: Place) -> None:
+    before = await place.days()
+    partitions = await place.partitions(days_ahead=5)
+
+    health = await partitions.maintain(LATER)
+
+    today = LATER.date()
+    for table in TABLES:
+        made = await place.days(table) - before
+        assert made == span(today - timedelta(days=1), today + timedelta(days=5))
+    assert (health.days_ahead, health.default_rows) == (5, 0)
+
+
+async def test_making_them_again_changes_nothing(place: Place) -> None:
+    partitions = await place.partitions()
+    health = await partitions.maintain(LATER)
+    before = await catalogue(place)
+
+    assert await partitions.maintain(LATER) == health
+    assert await catalogue(place) == before
+
+
+async def test_many_processes_at_once_make_each_day_once(place: Place) -> None:
+    makers = [await place.partitions() for _ in range(4)]
+
+    await asyncio.gather(*(maker.maintain(LATER) for maker in makers))
+    health = await makers[0].maintain(LATER)
+
+    today = LATER.date()
+    assert health.days_ahead == 7
+    assert span(today - timedelta(days=1), today + timedelta(days=7)) <= await place.days()
+
+
+async def test_a_hole_between_days_is_filled(place: Place) -> None:
+    tomorrow = f"{TODAY_AT_NOON + timedelta(days=1):%Y%m%d}"
+    await place.query(f"DROP TABLE order_events_p{tomorrow}")
+
+    await (await place.partitions()).maintain(TODAY_AT_NOON)
+
+    assert await place.query(f"SELECT to_regclass('order_events_p{tomorrow}') IS NOT NULL") == [
+        (True,)
+    ]
+
+
+async def test_at_midnight_there_is_a_day_for_the_event_and_the_next_ones_are_made(
+    place: Place, clock: FakeClock
+) -> None:
+    partitions = await place.partitions(days_ahead=2)
+    clock.set(datetime(LATER.year, LATER.month, LATER.day, 23, 59, 59, 999_999, UTC))
+    await partitions.maintain(clock.now())
+    await take(place, clock, order_webhook(order_id="before"))
+    midnight = clock.advance(microseconds=1)
+    await take(place, clock, order_webhook(order_id="after"))
+
+    health = await partitions.maintain(clock.now())
+
+    assert health.days_ahead == 2
+    assert health.default_rows == 0
+    assert await place.query("SELECT tableoid::regclass::text FROM order_events ORDER BY 1") == [
+        (f"order_events_p{LATER:%Y%m%d}",),
+        (f"order_events_p{midnight:%Y%m%d}",),
+    ]
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/St_Johns"])
+async def test_a_day_begins_at_midnight_utc_whatever_the_servers_time_zone(
+    place: Place, zone: str
+) -> None:
+    name = await place.query("SELECT current_database()")
+    await place.query(f"ALTER DATABASE {name[0][0]} SET timezone = '{zone}'")
+    async with place_at(place.url, place.maker) as abroad:
+        await (await abroad.partitions()).maintain(LATER)
+
+    expected = {
+        f"order_events_p{day:%Y%m%d}": f"FOR VALUES FROM ('{day} 00:00:00+00')"
+        f" TO ('{day + timedelta(days=1)} 00:00:00+00')"
+        for day in await place.days()
+    }
+    assert dict(await bounds(place)) == expected
+    assert LATER.date() in await place.days()
+
+
+# ── One schema ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_event_lands_in_its_day_and_can_be_asked_for(
+    place: Place, clock: FakeClock
+) -> None:
+    await (await place.partitions()).maintain(LATER)
+    clock.set(LATER)
+
+    await take(place, clock, order_webhook())
+    await take(place, clock, chargeback_webhook())
+
+    for table in TABLES:
+        assert await place.query(f"SELECT DISTINCT tableoid::regclass::text FROM {table}") == [
+            (f"{table}_p{LATER:%Y%m%d}",)
+        ]
+
+
+async def test_both_make_the_very_same_tables(database_17: str, another_17: str) -> None:
+    async with place_at(database_17, "native") as one, place_at(another_17, "pg_partman") as other:
+        await (await one.partitions()).maintain(LATER)
+        await (await other.partitions()).maintain(LATER)
+
+        assert f"order_events_p{LATER:%Y%m%d}" in await catalogue(one)
+        assert await catalogue(one) == await catalogue(other)
+
+
+async def test_pg_partman_takes_over_a_log_with_data_and_native_takes_it_back(
+    database_17: str, clock: FakeClock
+) -> None:
+    async with place_at(database_17, "native") as place:
+        await (await place.partitions()).maintain(TODAY_AT_NOON)
+        await take(place, clock, order_webhook(order_id="native"))
+        before = await catalogue(place)
+
+        await (await place.partitions("pg_partman")).maintain(TODAY_AT_NOON)
+        assert await catalogue(place) == before
+        clock.advance(days=6)
+        await (await place.partitions("pg_partman")).maintain(clock.now())
+        await take(place, clock, order_webhook(order_id="partman"))
+
+        clock.advance(days=6)
+        await (await place.partitions("native")).maintain(clock.now())
+        await take(place, clock, order_webhook(order_id="native-again"))
+
+        assert await place.query("SELECT count(*) FROM order_events_default") == [(0,)]
+        assert await place.query("SELECT order_id FROM order_events ORDER BY created_at") == [
+            ("native",),
+            ("partman",),
+            ("native-again",),
+        ]
+        # … and once more, over what the other one made meanwhile.
+        before = await catalogue(place)
+        health = await (await place.partitions("pg_partman")).maintain(clock.now())
+        assert health.days_ahead == 7
+        assert await catalogue(place) == before
+
+
+async def test_a_day_that_was_replaced_by_a_table_of_its_name_stays(place: Place) -> None:
+    """As sealing does it."""
+    await (await place.partitions()).maintain(LATER)
+    day, next_day = LATER.date(), LATER.date() + timedelta(days=1)
+    name = f"order_events_p{day:%Y%m%d}"
+    await place.query(
+        f"ALTER TABLE order_events DETACH PARTITION {name};"
+        f"CREATE TABLE packed (LIKE {name} INCLUDING ALL); DROP TABLE {name};"
+        f"ALTER TABLE packed RENAME TO {name};"
+        f"ALTER TABLE order_events ATTACH PARTITION {name} FOR VALUES FROM"
+        f" ('{day} 00:00:00+00') TO ('{next_day} 00:00:00+00')"
+    )
+    [(oid,)] = await place.query("SELECT %s::regclass::oid", name)
+
+    health = await (await place.partitions()).maintain(LATER)
+
+    assert health.days_ahead == 7
+    assert await place.query("SELECT %s::regclass::oid", name) == [(oid,)]
+
+
+async def test_a_day_that_was_detached_is_not_made_again(place: Place) -> None:
+    await (await place.partitions()).maintain(LATER)
+    name = f"order_events_p{LATER:%Y%m%d}"
+    await place.query(f"ALTER TABLE order_events DETACH PARTITION {name}")
+
+    health = await (await place.partitions()).maintain(LATER)
+
+    assert health.days_ahead == 7
+    assert LATER.date() not in await place.days()
+
+
+async def test_a_schema_goes_all_the_way_down_and_up_again(place: Place) -> None:
+    await (await place.partitions()).maintain(LATER)
+
+    await asyncio.to_thread(migrate.downgrade, place.url, "base")
+    await asyncio.to_thread(migrate.upgrade, place.url)
+
+    health = await (await place.partitions()).maintain(LATER)
+    assert (health.days_ahead, health.default_rows) == (7, 0)
+
+
+# ── Whoever is to make them ───────────────────────────────────────────────────────────────────────
+
+
+async def test_auto_takes_pg_partman_where_the_database_has_it(
+    pool_17: AsyncConnectionPool,
+) -> None:
+    assert isinstance(await partitions_of(pool_17, "auto", 7), NativePartitions)
+    async with pool_17.connection() as connection:
+        await connection.execute("CREATE SCHEMA elsewhere")
+        await connection.execute("CREATE EXTENSION pg_partman SCHEMA elsewhere")
+
+    auto = await partitions_of(pool_17, "auto", 7)
+
+    assert isinstance(auto, PartmanPartitions)
+    assert (await auto.maintain(LATER)).days_ahead == 7
+    assert isinstance(await partitions_of(pool_17, "native", 7), NativePartitions)
+
+
+async def test_pg_partman_that_a_server_has_not_stops_the_start(pool: AsyncConnectionPool) -> None:
+    with pytest.raises(NoPartman, match="PARTITIONS: this database has no pg_partman"):
+        await partitions_of(pool, "pg_partman", 7)
+    assert isinstance(await partitions_of(pool, "auto", 7), NativePartitions)
+
+
+async def test_a_user_who_may_not_use_it_is_told_and_auto_goes_on_without(
+    database_17: str, pool_17: AsyncConnectionPool
+) -> None:
+    await partitions_of(pool_17, "pg_partman", 7)
+    with psycopg.connect(database_17, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS clerk")
+        connection.execute("CREATE ROLE clerk LOGIN")
+    clerks = database_17.replace("postgres@", "clerk@")
+    async with connection_pool(clerks, size_max=2) as pool:
+        with pytest.raises(NoPartman, match="GRANT USAGE ON SCHEMA partman"):
+            await partitions_of(pool, "pg_partman", 7)
+        assert isinstance(await partitions_of(pool, "auto", 7), NativePartitions)
+
+
+async def test_pg_partman_neither_retires_our_days_nor_works_on_them_by_itself(
+    database_17: str,
+) -> None:
+    async with place_at(database_17, "pg_partman") as place:
+        await (await place.partitions()).maintain(TODAY_AT_NOON)
+        await place.query(
+            "UPDATE partman.part_config SET retention = '1 day', automatic_maintenance = 'on'"
+        )
+        before = await place.days()
+
+        await (await place.partitions()).maintain(TODAY_AT_NOON)
+
+        assert before <= await place.days()
+        assert await place.query(
+            "SELECT retention, automatic_maintenance, infinite_time_partitions"
+            " FROM partman.part_config ORDER BY parent_table"
+        ) == [(None, "off", True), (None, "off", True)]
+
+
+async def test_another_setting_of_days_ahead_is_taken_over(database_17: str) -> None:
+    async with place_at(database_17, "pg_partman") as place:
+        await (await place.partitions(days_ahead=3)).maintain(TODAY_AT_NOON)
+        await (await place.partitions(days_ahead=12)).maintain(TODAY_AT_NOON)
+
+        assert await place.query("SELECT DISTINCT premake FROM partman.part_config") == [(12,)]
+        # pg_partman counts from now, rounds, and makes one day more in the afternoon.
+        ahead = max(await place.days()) - TODAY_AT_NOON.date()
+        assert ahead in (timedelta(days=12), timedelta(days=13))
+
+
+async def test_a_log_that_a_reader_holds_is_taken_over_when_it_lets_go(database_17: str) -> None:
+    async with place_at(database_17, "pg_partman") as place:
+        async with await psycopg.AsyncConnection.connect(database_17) as reader:
+            await reader.execute("SELECT count(*) FROM order_events")
+            work = asyncio.create_task(maintained(place))
+            await until_waited_for(place, "order_events")
+            await reader.rollback()
+        assert (await work).days_ahead == 8
+
+
+async def maintained(place: Place) -> Any:
+    return await (await place.partitions()).maintain(TODAY_AT_NOON)
+
+
+async def until_waited_for(place: Place, table: str) -> None:
+    async with asyncio.timeout(30):
+        while not await place.query(
+            "SELECT 1 FROM pg_locks WHERE relation = %s::regclass AND NOT granted", table
+        ):
+            await asyncio.sleep(0.01)
+
+
+# ── What the catalogue says ───────────────────────────────────────────────────────────────────────
+
+
+async def bounds(place: Place) -> list[tuple[Any, ...]]:
+    return await place.query(
+        "SELECT relname, pg_get_expr(relpartbound, pg_class.oid) FROM pg_class"
+        " JOIN pg_inherits ON inhrelid = pg_class.oid"
+        " WHERE inhparent = 'order_events'::regclass AND relname NOT LIKE '%\\_default'"
+    )
+
+
+CATALOGUE = """
+SELECT relname, relkind, pg_get_expr(relpartbound, c.oid), reloptions, relpersistence,
+    relowner::regrole::text, relreplident,
+    ARRAY(
+        SELECT concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, attstorage,
+                         attcompression, attcollation, attislocal, attinhcount,
+                         (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef
+                          WHERE adrelid = c.oid AND adnum = attnum))
+        FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 ORDER BY attnum
+    ),
+    ARRAY(
+        SELECT concat_ws(' ', conname, pg_get_constraintdef(oid), conislocal, coninhcount)
+        FROM pg_constraint WHERE conrelid = c.oid ORDER BY conname
+    ),
+    ARRAY(
+        SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = c.oid ORDER BY 1
+    )
+FROM pg_class AS c
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+    AND relname ~ '^(order|dispute)_events'
+"""
+
+
+async def catalogue(place: Place) -> dict[str, tuple[Any, ...]]:
+    """All that can be said about the logs' tables, by name."""
+    return {row[0]: row[1:] for row in await place.query(CATALOGUE)}
