@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from payment_manager.adapters.postgres.known_ids import PostgresKnownIds
+from payment_manager.adapters.postgres.partitions.choice import partitions_of
 from payment_manager.adapters.postgres.partitions.days import PostgresLeadership
-from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.partitions.retirement import PostgresRetirement
 from payment_manager.adapters.postgres.partitions.sealing import PostgresSealing
 from payment_manager.adapters.postgres.pool import Pool
@@ -46,7 +46,7 @@ async def maintenance(settings: Settings, pool: Pool, telemetry: PrometheusTelem
         PostgresRetirement(pool), archive_of(settings), telemetry, settings.events_retention
     )
     return Maintain(
-        NativePartitions(pool, days_ahead=settings.partition_days_ahead),
+        await partitions_of(pool, settings.partitions, settings.partition_days_ahead),
         PostgresLeadership(pool),
         PostgresSealing(pool),
         PostgresKnownIds(pool),
