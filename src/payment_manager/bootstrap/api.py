@@ -24,6 +24,7 @@ from payment_manager.application.apply_webhooks import ApplyWebhooks, Taken, Web
 from payment_manager.application.ask_provider import AskProvider
 from payment_manager.application.batching import Batcher
 from payment_manager.application.operate import Operate
+from payment_manager.application.ports import Clock
 from payment_manager.application.queries import Queries
 from payment_manager.application.reconcile import Reconcile
 from payment_manager.bootstrap.consumers import running_consumers
@@ -38,8 +39,11 @@ from payment_manager.settings import Settings, SettingsError
 
 
 @asynccontextmanager
-async def api_service(settings: Settings) -> AsyncIterator[ASGIApp]:
-    """The API service, ready to serve; everything it started is stopped at the end."""
+async def api_service(settings: Settings, clock: Clock | None = None) -> AsyncIterator[ASGIApp]:
+    """The API service, ready to serve; everything it started is stopped at the end.
+
+    `clock`: else this machine's.
+    """
     if settings.silvergate_base_url is None:
         raise SettingsError(
             "These settings are missing:\n  SILVERGATE_BASE_URL: the provider's URL"
@@ -47,7 +51,8 @@ async def api_service(settings: Settings) -> AsyncIterator[ASGIApp]:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(own_database(settings))
         pool = await stack.enter_async_context(opened_pool(url, settings.pg_pool_max))
-        clock, event_ids, telemetry = SystemClock(), UUIDv7s(), PrometheusTelemetry()
+        event_ids, telemetry = UUIDv7s(), PrometheusTelemetry()
+        clock = clock or SystemClock()
         database, read_model = PostgresDatabase(pool), PostgresReadModel(pool)
         intents = PostgresIntents(pool)
         gateway = SilvergateClient(
