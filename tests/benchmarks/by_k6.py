@@ -42,7 +42,8 @@ async def play(
     process = await asyncio.create_subprocess_exec(
         k6, "run", "--quiet", "--no-color", "--address", "", SCRIPT,
         env={
-            **os.environ,
+            # The plan says it all: whoever set K6_VUS for something else doesn't mean this run.
+            **{name: value for name, value in os.environ.items() if not name.startswith("K6_")},
             "PLAN": str(plan),
             "K6_NO_USAGE_REPORT": "true",
             "K6_AUTO_EXTENSION_RESOLUTION": "false",  # there is nothing to fetch

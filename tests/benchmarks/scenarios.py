@@ -59,7 +59,7 @@ class Arrivals:
 
     @property
     def count(self) -> int:
-        return round((self._start + self.per_second) / 2 * self.seconds)
+        return max(1, round((self._start + self.per_second) / 2 * self.seconds))
 
     @property
     def _start(self) -> int:

@@ -44,6 +44,10 @@ def test_a_rate_that_rises_from_where_it_ends_is_an_even_one() -> None:
     assert Arrivals(5, 1.0, rising_from=5).times() == Arrivals(5, 1.0).times()
 
 
+def test_however_short_a_stream_is_it_asks_once() -> None:
+    assert Arrivals(1, 0.01).times() == [0.0]
+
+
 def test_k6_is_told_each_model_by_the_executor_for_it() -> None:
     def told(load: Callers | Arrivals) -> dict[str, object]:
         executor: dict[str, object] = options(only(load))["scenarios"]["stream"]

@@ -20,7 +20,8 @@ export const options = plan.options;
 export default function () {
   const stream = exec.scenario.name;
   const lines = requests[stream];
-  const [line, method, target, body] = /^(\S+) (\S+) (.*)$/.exec(lines[exec.scenario.iterationInTest % lines.length]);
+  const line = lines[exec.scenario.iterationInTest % lines.length];
+  const [, method, target, body] = /^(\S+) (\S+) (.*)$/.exec(line);
   http.request(method, plan.address + target, body || null, {
     headers: body ? { 'Content-Type': 'application/json' } : {},
     // Else each target is a time series of its own, and k6 runs out of memory.
