@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         findings.verdicts().show(console)
         missed |= findings.missed
-        if given.write or (given.scale == FULL.name and asked == set(section.only)):
+        is_whole = given.scale == FULL.name and asked == set(section.only)
+        if given.write or (given.write is None and is_whole):
             findings.write(PAGE, [section.words, _intro(began, given.scale)])
     return 1 if missed and not given.no_check else 0
 
@@ -90,7 +91,9 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="show the sampled functions too")
     parser.add_argument("--no-check", action="store_true", help="a missed bar is no failure")
     parser.add_argument(
-        "--write", action="store_true", help=f"write docs/{PAGE.name}, as the full run does"
+        "--write",
+        action=argparse.BooleanOptionalAction,
+        help=f"write docs/{PAGE.name}; if not said, a whole section of the full run is written",
     )
     return parser.parse_args(arguments)
 
