@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     # A command imports what it needs itself: Ingest runs without use cases and database.
     from payment_manager.application.dead_letters import DeadLetterTriage
     from payment_manager.application.maintain import Round
-    from payment_manager.application.ports import Audit
     from payment_manager.application.verify import Progress, Report
 
 app = typer.Typer(
@@ -178,7 +177,7 @@ def rebuild() -> None:
 
 
 def _audit(
-    walk: "Callable[[Audit, Progress], Coroutine[Any, Any, Report]]",
+    walk: "Callable[..., Coroutine[Any, Any, Report]]",
     done: str,
     is_well: "Callable[[Report], bool]",
 ) -> None:
@@ -186,13 +185,20 @@ def _audit(
 
     async def run() -> None:
         from payment_manager.adapters.postgres.audit import PostgresAudit
+        from payment_manager.bootstrap.archive import archive_of, ids_known_since
         from payment_manager.bootstrap.database import command_pool
+        from payment_manager.entrypoints.archive.screen import unprovable
 
+        archive = archive_of(settings)
         async with command_pool(settings) as pool:
             with _progress_bar("orders") as on_progress:
-                report = await walk(PostgresAudit(pool), on_progress)
+                since = ids_known_since(settings, SystemClock().now())
+                audit = PostgresAudit(pool, archive)
+                report = await walk(audit, on_progress, ids_known_since=since)
         for finding in report.findings:
             print(f"{finding.kind}: {finding.space} {finding.stream}: {finding.detail}")
+        for line in unprovable(report):
+            print(line)
         print(
             f"{done}: {report.orders} orders, {report.disputes} disputes, {report.events} events,"
             f" {report.webhook_ids} webhook ids, {report.parked} parked;"

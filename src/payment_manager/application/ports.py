@@ -579,7 +579,8 @@ class KnownIds(Protocol):
 
 class StoredEvent(NamedTuple):
     """An event with all its columns, as the log has it. `stream`: the order's or dispute's id;
-    `order_id`: of a dispute its order's, empty where nothing tells it. `data` as it was received.
+    `order_id`: of a dispute its order's, or no order's where nothing tells it (it begins with a
+    question mark then). `data` as it was received.
     """
 
     order_id: str
@@ -611,8 +612,27 @@ class ArchiveFile:
     digest: bytes
 
 
+class ArchivedEvents(Protocol):
+    """Events of some files, for a walk along the orders' ids. `gone`: the days of which something
+    could not be read so far, and why.
+    """
+
+    @property
+    def gone(self) -> Mapping[LogDay, str]: ...
+
+    async def bound(self, after: str, rows: int) -> str | None:
+        """The order's id at which about so many rows behind `after` end; None: fewer are left."""
+        ...
+
+    async def events(self, space: Space, after: str, upto: str) -> Sequence[StoredEvent]:
+        """The events of the orders (or their disputes) behind `after` and up to `upto`, sorted by
+        (order_id, sequence).
+        """
+        ...
+
+
 class Archive(Protocol):
-    """Days of the logs, a file each. Every method raises `ArchiveError`."""
+    """Days of the logs, a file each. Every method but `walk` raises `ArchiveError`."""
 
     async def write(self, day: LogDay, events: AsyncIterator[Sequence[StoredEvent]]) -> ArchiveFile:
         """Write a day aside; `events` come sorted by (order_id, sequence, event_id). On the disk
@@ -629,6 +649,8 @@ class Archive(Protocol):
         name with another content is set aside.
         """
         ...
+
+    def walk(self, files: Sequence[ArchiveFile]) -> ArchivedEvents: ...
 
 
 class Retirement(Protocol):
@@ -719,7 +741,8 @@ class Share:
     """All that is stored about the orders up to `upto`, by `order_id` (a dispute by its order's).
 
     Events come by sequence. `dispute_ids` are those that the rows bear; `lone_intents` the orders
-    with a submission and without a dispute.
+    with a submission and without a dispute; `strays` disputes with archived events that no order
+    leads to. `gone`: days that left the logs and can't be read, and why.
     """
 
     upto: str
@@ -732,6 +755,8 @@ class Share:
     known: dict[WebhookId, Known] = field(default_factory=dict)
     parked: dict[str, list[Parked | Unreadable]] = field(default_factory=dict)
     lone_intents: set[str] = field(default_factory=set)
+    strays: set[UUID] = field(default_factory=set)
+    gone: dict[LogDay, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -4,19 +4,24 @@ How to think about it: the log is the authority, so everything else can be deriv
 more: each row is the fold of its events, each known id stands for a recorded or a parked webhook.
 `verify` derives and compares; `rebuild` writes what differs. Neither changes the log: where the log
 itself is damaged, that is reported and its row left alone.
+
+Of an order whose history is partly gone (days that left the log and are in no archive that can be
+read) nothing can be said: it is counted, and neither found wrong nor written.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from payment_manager.application.ports import (
     Attempt,
     Audit,
     Known,
+    LogDay,
     Logged,
     Parked,
     Repairs,
@@ -38,6 +43,11 @@ Progress = Callable[[int, int], None]
 
 FINDINGS_KEPT_MAX = 1000
 """Enough to see what happened; after a great damage all are counted, and memory stays flat."""
+
+IDS_KEPT_MIN = timedelta(days=35)
+"""For so long at least a webhook's id is known (`WEBHOOK_IDS_RETENTION`): taken again within that
+time, it was taken twice. Later it may come again, and is recorded as what it is then: stale.
+"""
 
 
 class FindingKind(StrEnum):
@@ -79,7 +89,9 @@ class Report:
     """What was gone through, and what was wrong with it: `findings` are the first of them.
 
     I2 in figures: `webhook_ids`, the webhooks that were accepted, is the sum of `outcomes` (by what
-    was recorded) and `parked`.
+    was recorded) and `parked`, where no id was forgotten yet.
+
+    `unprovable`: how many orders and disputes have events in days that are `gone`.
     """
 
     orders: int = 0
@@ -91,6 +103,8 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     found: Counter[FindingKind] = field(default_factory=Counter)
     repairable: int = 0
+    unprovable: int = 0
+    gone: dict[LogDay, str] = field(default_factory=dict)
 
     @property
     def is_clean(self) -> bool:
@@ -110,8 +124,16 @@ class Report:
                 self.findings.append(finding)
 
 
-async def verify(audit: Audit, on_progress: Progress | None = None) -> Report:
-    """Compare everything that is stored with its log, as of one moment; writers go on meanwhile."""
+async def verify(
+    audit: Audit,
+    on_progress: Progress | None = None,
+    *,
+    ids_known_since: datetime | None = None,
+) -> Report:
+    """Compare everything that is stored with its log, as of one moment; writers go on meanwhile.
+
+    Ids of webhooks that were taken before `ids_known_since` may be forgotten.
+    """
     report = Report()
     async with audit.reading() as walk:
         size = await walk.size()
@@ -121,13 +143,18 @@ async def verify(audit: Audit, on_progress: Progress | None = None) -> Report:
         while not is_last:
             share = await walk.share(after, _orders_of(lost))
             after, is_last = share.upto, share.is_last
-            report.add(_examined(share, report).findings)
+            report.add(_examined(share, report, ids_known_since).findings)
             if on_progress:
                 on_progress(report.orders, max(size, report.orders))
     return report
 
 
-async def rebuild(audit: Audit, on_progress: Progress | None = None) -> Report:
+async def rebuild(
+    audit: Audit,
+    on_progress: Progress | None = None,
+    *,
+    ids_known_since: datetime | None = None,
+) -> Report:
     """Make every row what its log says, share by share; each share's orders are locked meanwhile.
 
     Parked webhooks stay. Questions to the provider that are still open are due at once.
@@ -141,7 +168,7 @@ async def rebuild(audit: Audit, on_progress: Progress | None = None) -> Report:
     while not is_last:
         async with audit.repairing() as walk:
             share = await walk.share(after, _orders_of(lost))
-            examined = _examined(share, report)
+            examined = _examined(share, report, ids_known_since)
             await walk.repair(examined.repairs)
         after, is_last = share.upto, share.is_last
         report.add(examined.findings)
@@ -157,15 +184,15 @@ def _orders_of(lost: dict[Any, str | None]) -> set[str]:
 def _without_order(lost: dict[Any, str | None]) -> list[Finding]:
     """Lost disputes that the walk doesn't come by, since no order leads to their id."""
     return [
-        Finding(
-            FindingKind.EVENT_MISPLACED,
-            Space.DISPUTE,
-            str(dispute_id),
-            "its events name no order that has this dispute",
-        )
+        _misplaced(dispute_id)
         for dispute_id, order_id in lost.items()
         if order_id is None or dispute_id_of(order_id) != dispute_id
     ]
+
+
+def _misplaced(dispute_id: UUID) -> Finding:
+    detail = "its events name no order that has this dispute"
+    return Finding(FindingKind.EVENT_MISPLACED, Space.DISPUTE, str(dispute_id), detail)
 
 
 # ── A share ───────────────────────────────────────────────────────────────────────────────────────
@@ -186,16 +213,22 @@ class _Examined:
 
 @dataclass(slots=True)
 class _Folded(Generic[State]):
-    """What a log says. `stream` is None where there is nothing, or nothing that can be folded."""
+    """What a log says. `stream` is None where there is nothing, or nothing that can be folded.
+
+    `is_sound`: it says all that it should; `is_whole`: none of it is gone.
+    """
 
     stream: Stream[State] | None = None
     is_sound: bool = True
+    is_whole: bool = True
     known: dict[WebhookId, tuple[Known, datetime]] = field(default_factory=dict)
     asked_by: dict[str, str] = field(default_factory=dict)
 
 
-def _examined(share: Share, report: Report) -> _Examined:
+def _examined(share: Share, report: Report, ids_known_since: datetime | None) -> _Examined:
     examined = _Examined()
+    examined.findings += map(_misplaced, sorted(share.strays))
+    report.gone |= share.gone
     known_by_order: dict[str, dict[WebhookId, Known]] = {}
     for webhook_id, known in share.known.items():
         known_by_order.setdefault(webhook_id.order_id, {})[webhook_id] = known
@@ -210,10 +243,22 @@ def _examined(share: Share, report: Report) -> _Examined:
         _compare_dispute(order_id, share, of_dispute, of_order, examined)
         parked = share.parked.get(order_id, [])
         expected = {**of_order.known, **of_dispute.known}
+        ids = known_by_order.get(order_id, {})
+        if ids_known_since is not None:
+            for id, (_, taken_at) in list(expected.items()):
+                if taken_at < ids_known_since and id not in ids:
+                    del expected[id]  # forgotten
         expected |= _known_of_parked(order_id, parked, order_id in share.orders, examined)
-        # What can't be read may be the very webhook that an id stands for.
+        # What can't be read, or is gone, may be the very webhook that an id stands for.
         if of_order.is_sound and of_dispute.is_sound and not _any_unreadable(parked):
-            _compare_known(known_by_order.get(order_id, {}), expected, examined)
+            nowhere = {
+                space
+                for space, folded in ((Space.ORDER, of_order), (Space.DISPUTE, of_dispute))
+                if folded.stream is None and any(day.space is space for day in share.gone)
+            }
+            ids = {id: ids[id] for id in ids if id in expected or id.space not in nowhere}
+            _compare_known(ids, expected, examined)
+        report.unprovable += (not of_order.is_whole) + (not of_dispute.is_whole)
         report.parked += len(parked)
     report.orders += len(share.orders)
     report.disputes += len(share.disputes)
@@ -230,8 +275,9 @@ def _folded_order(
     order_id: str, share: Share, examined: _Examined, report: Report
 ) -> _Folded[Order]:
     folded: _Folded[Order] = _Folded()
-    log = _Log(Space.ORDER, order_id, order_id, examined)
-    for logged in log.in_sequence(share.order_events.get(order_id, []), folded):
+    log = _Log(Space.ORDER, order_id, order_id, examined, share.gone)
+    stored, events = share.orders.get(order_id), share.order_events.get(order_id, [])
+    for logged in log.in_sequence(events, stored, folded):
         before = folded.stream
         match logged.event:
             case order.SnapshotTaken(snapshot, outcome):
@@ -249,15 +295,16 @@ def _folded_dispute(
     order_id: str, share: Share, examined: _Examined, report: Report
 ) -> _Folded[Dispute]:
     folded: _Folded[Dispute] = _Folded()
-    log = _Log(Space.DISPUTE, order_id, str(dispute_id_of(order_id)), examined)
-    for logged in log.in_sequence(share.dispute_events.get(order_id, []), folded):
+    log = _Log(Space.DISPUTE, order_id, str(dispute_id_of(order_id)), examined, share.gone)
+    stored, events = share.disputes.get(order_id), share.dispute_events.get(order_id, [])
+    for logged in log.in_sequence(events, stored, folded):
         before = folded.stream
         match logged.event:
-            case dispute.NoticeTaken(notice, outcome):
-                log.take(folded, notice, logged, outcome, None, report)
-            case dispute.NoticeRejected(notice):
+            case dispute.NoticeTaken(notice, outcome, parked_at):
+                log.take(folded, notice, logged, outcome, None, report, parked_at)
+            case dispute.NoticeRejected(notice, parked_at):
                 over = before.state.status if before else None
-                log.take(folded, notice, logged, Outcome.REJECTED, over, report)
+                log.take(folded, notice, logged, Outcome.REJECTED, over, report, parked_at)
             case dispute.SubmissionRequested(key):
                 folded.asked_by[key] = logged.correlation_id
         log.evolve(folded, dispute.evolve, logged)
@@ -272,15 +319,25 @@ class _Log:
     order_id: str
     name: str
     examined: _Examined
+    gone: Mapping[LogDay, str]
 
     def note(self, kind: FindingKind, detail: str) -> None:
         self.examined.note(kind, self.space, self.name, detail, repairable=False)
 
-    def in_sequence(self, events: Sequence[Logged], folded: _Folded[State]) -> Iterable[Logged]:
+    def in_sequence(
+        self,
+        events: Sequence[Logged],
+        stored: Stream[State] | Unreadable | None,
+        folded: _Folded[State],
+    ) -> Iterable[Logged]:
         """The events that can be read. What is wrong with the others is noted on the way."""
         last_sequence, last_time = 0, None
         for logged in events:
-            if logged.sequence != last_sequence + 1:
+            if logged.sequence > last_sequence + 1 and self.may_be_gone(
+                last_time, logged.created_at
+            ):
+                folded.is_whole = folded.is_sound = False
+            elif logged.sequence != last_sequence + 1:
                 detail = f"{logged.sequence} comes after {last_sequence}"
                 self.note(FindingKind.SEQUENCE_BROKEN, detail)
                 folded.is_sound = False
@@ -294,6 +351,33 @@ class _Log:
                 folded.is_sound = False
             else:
                 yield logged
+        if self.ends_too_early(last_sequence, last_time, stored):
+            folded.is_whole = folded.is_sound = False
+
+    def may_be_gone(self, after: datetime | None, before: datetime | None) -> bool:
+        """Whether events between these times may lie in a day that is gone."""
+        return any(
+            day.space is self.space
+            and (after is None or day.day >= after.date())
+            and (before is None or day.day <= before.date())
+            for day in self.gone
+        )
+
+    def ends_too_early(
+        self,
+        last_sequence: int,
+        last_time: datetime | None,
+        stored: Stream[State] | Unreadable | None,
+    ) -> bool:
+        """Whether later events may be gone: the row is of more, or can't be asked."""
+        match stored:
+            case Stream(_, sequence, first_event_at, last_event_at):
+                since = last_time or first_event_at
+                return sequence > last_sequence and self.may_be_gone(since, last_event_at)
+            case None if last_time is None:
+                return False  # there never was one
+            case _:
+                return self.may_be_gone(last_time, None)
 
     def take(
         self,
@@ -303,18 +387,22 @@ class _Log:
         outcome: Outcome,
         rejected_over: str | None,
         report: Report,
+        parked_at: datetime | None = None,
     ) -> None:
-        """The id that a recorded webhook must be known by."""
+        """The id that a recorded webhook must be known by, from when it was taken first."""
         if webhook.order_id != self.order_id:
             detail = f"event {logged.sequence} holds a webhook of another order"
             self.note(FindingKind.EVENT_MISPLACED, detail)
             folded.is_sound = False
         id = WebhookId(self.space, self.order_id, webhook.provider_event_id)
-        if id in folded.known:
+        taken_at = parked_at or logged.created_at
+        assert logged.content_hash is not None  # every webhook has one
+        known = Known(logged.content_hash, rejected_over)
+        if id in folded.known and taken_at - folded.known[id][1] < IDS_KEPT_MIN:
             detail = f"event {logged.sequence} repeats {id.provider_event_id}"
             self.note(FindingKind.WEBHOOK_TAKEN_TWICE, detail)
-        assert logged.content_hash is not None  # every webhook has one
-        folded.known.setdefault(id, (Known(logged.content_hash, rejected_over), logged.created_at))
+        else:
+            folded.known[id] = known, taken_at
         report.outcomes[self.space, outcome] += 1
 
     def evolve(
@@ -323,6 +411,8 @@ class _Log:
         evolve: Callable[[State | None, Any], State],
         logged: Logged,
     ) -> None:
+        if not folded.is_whole:
+            return
         before = folded.stream
         try:
             state = evolve(before.state if before else None, logged.event)
@@ -377,6 +467,8 @@ def _compare_dispute(
     name = str(dispute_id_of(order_id))
     stored, stream = share.disputes.get(order_id), of_dispute.stream
     if stream is not None and of_order.stream is None and order_id not in share.orders:
+        if not of_order.is_whole:
+            return  # its order's row is missing and can't be brought back, nor it without that
         kind, detail = FindingKind.DISPUTE_WITHOUT_ORDER, "its order has neither a row nor a log"
         examined.note(kind, Space.DISPUTE, name, detail, repairable=False)
         return

@@ -1,5 +1,6 @@
-"""The archive, where one is set."""
+"""The archive, where one is set; and what a proof of the log must know of retention."""
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from payment_manager.settings import Settings, SettingsError
@@ -25,3 +26,12 @@ def archive_of(settings: Settings) -> "ParquetArchive | None":
             "  EVENTS_ARCHIVE_DIR: needs the extra: pip install 'payment-manager[archive]'"
         ) from None
     return ParquetArchive(settings.events_archive_dir)
+
+
+def ids_known_since(settings: Settings, now: datetime) -> datetime:
+    """Ids of webhooks taken before may be forgotten by now.
+
+    A minute more: an id bears the time of its batch, which is a little before its event's, and
+    processes' clocks differ.
+    """
+    return now - settings.webhook_ids_retention + timedelta(minutes=1)

@@ -32,6 +32,7 @@ from payment_manager.adapters.parquet.files import (
     schema_of,
     told,
 )
+from payment_manager.adapters.parquet.walk import ArchiveWalk
 from payment_manager.application.ports import ArchiveError, ArchiveFile, LogDay, StoredEvent
 
 log = structlog.get_logger()
@@ -65,6 +66,9 @@ class ParquetArchive:
 
     async def publish(self, file: ArchiveFile) -> None:
         await asyncio.to_thread(self._publish, file)
+
+    def walk(self, files: Sequence[ArchiveFile]) -> ArchiveWalk:
+        return ArchiveWalk(self._folder, files)
 
     def _aside(self, file: ArchiveFile) -> Path:
         return aside(self._folder / file.name, file)

@@ -152,13 +152,19 @@ def told(path: Path) -> Iterator[None]:
         raise ArchiveError(f"{path}: damaged ({type(error).__name__})") from error
 
 
-def opened(path: Path) -> pq.ParquetFile:
-    """A file of ours, read with its checksums; to be closed. Raises `ArchiveError`."""
+def opened(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """A file of ours, read with its checksums; to be closed. `metadata`: its footer, where it was
+    read before. Raises `ArchiveError`.
+    """
     with told(path):
         if not S_ISREG(path.stat().st_mode):
             raise ArchiveError(f"{path}: not a file")
         return pq.ParquetFile(
-            path, page_checksum_verification=True, memory_map=False, pre_buffer=False
+            path,
+            metadata=metadata,
+            page_checksum_verification=True,
+            memory_map=False,
+            pre_buffer=False,
         )
 
 
@@ -199,14 +205,14 @@ def group(file: pq.ParquetFile, number: int) -> pa.Table:
     """
     table = file.read_row_group(number, use_threads=False)
     ids = table.column("order_id")
-    if (ids[0].as_py(), ids[-1].as_py()) != bounds(file, number):
+    if (ids[0].as_py(), ids[-1].as_py()) != bounds(file.metadata, number):
         raise ValueError("the footer says something else")
     return table
 
 
-def bounds(file: pq.ParquetFile, number: int) -> tuple[str, str]:
+def bounds(metadata: pq.FileMetaData, number: int) -> tuple[str, str]:
     """The first and the last order id of a group."""
-    statistics = file.metadata.row_group(number).column(0).statistics
+    statistics = metadata.row_group(number).column(0).statistics
     if statistics is None or not statistics.has_min_max:
         raise ValueError("a group without bounds")
     return statistics.min, statistics.max

@@ -4,10 +4,14 @@ How to think about it: a share is a range of order ids. Every table has an index
 the order's id, the log has one in each partition, so a share costs as many descents as there are
 days and memory stays flat. To prove, all shares are read in one snapshot; to repair, each share is
 a transaction of its own that locks its orders as every writer does.
+
+What left the logs is read where it went: a day's table that was kept, the archive's file. No day
+leaves while a transaction here is under way, since each begins by locking the logs against that.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -17,16 +21,22 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres import rows
 from payment_manager.adapters.postgres.errors import translated
+from payment_manager.adapters.postgres.partitions.days import TABLES, table_of
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.adapters.postgres.transactions import PostgresTransaction
 from payment_manager.application.ports import (
+    Archive,
+    ArchivedEvents,
+    ArchiveFile,
     Changes,
     Known,
+    LogDay,
     Logged,
     Parked,
     Repairs,
     Share,
     Space,
+    StoredEvent,
     Unreadable,
     WebhookId,
 )
@@ -46,8 +56,14 @@ SELECT set_config('statement_timeout', '10min', true),
        set_config('idle_in_transaction_session_timeout', '10min', true)
 """
 
+# The first statement: a day must not leave between the snapshot and the reading.
+_NO_DAY_LEAVES = "LOCK TABLE {tables} IN ACCESS SHARE MODE"
+
 # In UTF-8 nothing sorts after it.
 _END = chr(0x10FFFF)
+
+# As many events end a share as in `audit_bound`.
+_EVENTS_MAX = 3000
 
 # What a value that can't be read raises: JSON, a missing or a mistyped field, a value out of range.
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError)
@@ -55,11 +71,25 @@ _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError
 Read = TypeVar("Read")
 
 
-class PostgresAudit:
-    """`Audit` on a pool of connections."""
+@dataclass(frozen=True, slots=True)
+class _Logs:
+    """Where the events are: `sources`, a log's name and what to read it from; the archive; `gone`,
+    the days that are nowhere.
+    """
 
-    def __init__(self, pool: AsyncConnectionPool) -> None:
+    sources: dict[str, str]
+    archived: ArchivedEvents | None
+    gone: dict[LogDay, str]
+
+
+class PostgresAudit:
+    """`Audit` on a pool of connections, and on the archive where there is one."""
+
+    def __init__(self, pool: AsyncConnectionPool, archive: Archive | None = None) -> None:
         self._pool = pool
+        self._archive = archive
+        # Opening thousands of files takes long: once, unless a day more was archived meanwhile.
+        self._opened: tuple[list[ArchiveFile], ArchivedEvents] | None = None
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator["PostgresWalk"]:
@@ -68,22 +98,67 @@ class PostgresAudit:
                 await connection.execute(
                     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
                 )
-                await connection.execute(_PATIENCE)
-                yield PostgresWalk(connection, locks=False)
+                yield PostgresWalk(connection, await self._logs(connection), locks=False)
 
     @asynccontextmanager
     async def repairing(self) -> AsyncIterator["PostgresWalk"]:
         with translated():
             async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute(_PATIENCE)
-                yield PostgresWalk(connection, locks=True)
+                yield PostgresWalk(connection, await self._logs(connection), locks=True)
+
+    async def _logs(self, connection: AsyncConnection) -> _Logs:
+        await _hold(connection, TABLES.values())
+        await connection.execute(_PATIENCE)
+        cursor = await connection.execute(SQL["retired_days"])
+        spaces = {table: space for space, table in TABLES.items()}
+        files: list[ArchiveFile] = []
+        kept: list[LogDay] = []
+        gone: dict[LogDay, str] = {}
+        for table, date, file, rows_, digest, is_kept in await cursor.fetchall():
+            day = LogDay(spaces[table], date)
+            if is_kept:
+                kept.append(day)
+            elif file is None:
+                gone[day] = f"{table_of(day)} was dropped"
+            elif self._archive is None:
+                gone[day] = f"{file} is in an archive, and EVENTS_ARCHIVE_DIR is not set"
+            else:
+                files.append(ArchiveFile(day, file, rows_, digest))
+        await _hold(connection, map(table_of, kept))
+        return _Logs(_sources(kept), self._walk(files), gone)
+
+    def _walk(self, files: list[ArchiveFile]) -> ArchivedEvents | None:
+        if self._archive is None or not files:
+            return None
+        if self._opened is None or self._opened[0] != files:
+            self._opened = files, self._archive.walk(files)
+        return self._opened[1]
+
+
+async def _hold(connection: AsyncConnection, tables: Iterable[str]) -> None:
+    if named := ", ".join(tables):
+        await connection.execute(_NO_DAY_LEAVES.format(tables=named))
+
+
+def _sources(kept: Iterable[LogDay]) -> dict[str, str]:
+    """Each log with its days that were detached and kept, as one."""
+    parts = {space: [table] for space, table in TABLES.items()}
+    for day in kept:
+        parts[day.space].append(table_of(day))
+    return {
+        TABLES[space]: " UNION ALL ".join(
+            SQL["audit_log_part"].format(id=f"{space}_id", table=table) for table in tables
+        )
+        for space, tables in parts.items()
+    }
 
 
 class PostgresWalk:
     """`Walk` in one transaction. `locks`: each share's orders, before they are read."""
 
-    def __init__(self, connection: AsyncConnection, *, locks: bool) -> None:
+    def __init__(self, connection: AsyncConnection, logs: _Logs, *, locks: bool) -> None:
         self._connection = connection
+        self._logs = logs
         self._locks = locks
 
     async def size(self) -> int:
@@ -94,10 +169,10 @@ class PostgresWalk:
         return dict(await self._fetch("audit_lost_disputes", {}))
 
     async def share(self, after: str, lost: Collection[str]) -> Share:
-        [(bound,)] = await self._fetch("audit_bound", {"after": after})
-        share = Share(bound or _END, is_last=bound is None)
+        share = await self._share(after)
         between = {"after": after, "upto": share.upto}
         found = {order_id for order_id in lost if after < order_id <= share.upto}
+        found |= await self._read_archived(share, after)
         locked = await self._lock(between, found) if self._locks else None
 
         async def fetch(statement: str, order_id_at: int = 0) -> list[tuple[Any, ...]]:
@@ -123,7 +198,35 @@ class PostgresWalk:
         found.update(share.disputes, share.lone_intents)
         found.update(id.order_id for id in share.known if id.space is Space.DISPUTE)
         await self._read_dispute_events(share, found)
+        for log in (*share.order_events.values(), *share.dispute_events.values()):
+            log.sort(key=lambda logged: (logged.sequence, logged.created_at))
         return share
+
+    async def _share(self, after: str) -> Share:
+        [(bound,)] = await self._fetch("audit_bound", {"after": after})
+        bounds = [bound]
+        if self._logs.archived:
+            bounds.append(await self._logs.archived.bound(after, _EVENTS_MAX))
+        bound = min((each for each in bounds if each is not None), default=None)
+        return Share(bound or _END, is_last=bound is None)
+
+    async def _read_archived(self, share: Share, after: str) -> set[str]:
+        """Add what the archive has; of which orders that is."""
+        archived, found = self._logs.archived, set[str]()
+        if archived:
+            for event in await archived.events(Space.ORDER, after, share.upto):
+                log = share.order_events.setdefault(event.order_id, [])
+                log.append(_logged_order_event(_row(event)))
+                found.add(event.order_id)
+            for event in await archived.events(Space.DISPUTE, after, share.upto):
+                if str(dispute_id_of(event.order_id)) != event.stream:
+                    share.strays.add(UUID(event.stream))
+                    continue
+                log = share.dispute_events.setdefault(event.order_id, [])
+                log.append(_logged_dispute_event(_row(event)))
+                found.add(event.order_id)
+        share.gone = self._logs.gone | dict(archived.gone if archived else {})
+        return found
 
     async def repair(self, repairs: Repairs) -> None:
         ids = repairs.wiped_ids
@@ -167,7 +270,10 @@ class PostgresWalk:
             log.append(_logged_dispute_event(row))
 
     async def _fetch(self, statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        cursor = await self._connection.execute(SQL[statement], values)
+        text = SQL[statement]
+        for log, source in self._logs.sources.items():
+            text = text.replace(f"{{{log}}}", source)
+        cursor = await self._connection.execute(text, values)
         return await cursor.fetchall()
 
 
@@ -176,6 +282,14 @@ def _readable(read: Callable[[Sequence[Any]], Read], row: Sequence[Any]) -> Read
         return read(row)
     except _DAMAGE as error:
         return Unreadable(f"the row can't be read ({type(error).__name__})")
+
+
+def _row(event: StoredEvent) -> tuple[Any, ...]:
+    """As the log's own statements give it."""
+    return (
+        event.order_id, event.sequence, event.kind, event.provider_event_id, event.data,
+        event.created_at, event.correlation_id,
+    )  # fmt: skip
 
 
 def _logged_order_event(row: Sequence[Any]) -> Logged:

@@ -4,7 +4,7 @@ SELECT min(bound)
 FROM (
     (SELECT order_id AS bound FROM orders WHERE order_id > %(after)s ORDER BY order_id OFFSET 299 LIMIT 1)
     UNION ALL
-    (SELECT order_id FROM order_events WHERE order_id > %(after)s ORDER BY order_id OFFSET 2999 LIMIT 1)
+    (SELECT order_id FROM ({order_events}) AS e WHERE order_id > %(after)s ORDER BY order_id OFFSET 2999 LIMIT 1)
     UNION ALL
     (SELECT order_id FROM webhook_ids WHERE order_id > %(after)s ORDER BY order_id OFFSET 2999 LIMIT 1)
     UNION ALL

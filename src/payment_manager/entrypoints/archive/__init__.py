@@ -1,0 +1,1 @@
+"""`payment-manager archive`: days that left the logs."""
