@@ -98,7 +98,6 @@ async def make_month(connection: psycopg.AsyncConnection[Any], scale: float) -> 
     """Disputes into the service's tables, events into `month_events`, as recorded; how many."""
     many = max(1, round(DISPUTES * scale))
     text = _DISPUTES.replace("MANY", str(many)).replace("FIRST_DAY", FIRST_DAY.isoformat())
-    await connection.execute("SET synchronous_commit = off")  # a lab's month can be made again
     await connection.execute("SET work_mem = '256MB'")
     await connection.execute("SET maintenance_work_mem = '256MB'")
     for statement in (*text.split(";"), *_EVENTS.split(";"), *_ROWS.split(";")):

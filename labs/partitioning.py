@@ -117,7 +117,6 @@ class Lab:
     async def connection(self) -> AsyncIterator[Connection]:
         """As a report's: with PostgreSQL's own settings, and each statement a transaction."""
         async with await Connection.connect(self.url, autocommit=True) as connection:
-            await connection.execute("SET synchronous_commit = off")
             await connection.execute("SET maintenance_work_mem = '256MB'")
             yield connection
 
