@@ -569,6 +569,62 @@ class Partitions(Protocol):
         ...
 
 
+class Moved(NamedTuple):
+    """Rows out of the default partition, which make up this day now."""
+
+    day: LogDay
+    rows: int
+
+
+class DefaultRows(Protocol):
+    async def move(self) -> Sequence[Moved]:
+        """Move the events outside of every day into days made for them.
+
+        Of each log all of them or none; who reads or writes waits for a moment at the end, and each
+        snapshot sees each event once. Raises `Unavailable`: somebody is in the way, try again;
+        `WriteRefused`: a table is in the way, which only an operator can judge.
+        """
+        ...
+
+
+class DayState(StrEnum):
+    """What a day of a log is now. `MISSING`: it was sealed once, and nobody knows where it went."""
+
+    DEFAULT = "default"
+    AHEAD = "ahead"
+    TODAY = "today"
+    OPEN = "open"
+    SEALED = "sealed"
+    DETACHED = "detached"
+    ARCHIVED = "archived"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class DayOverview:
+    """A table of a log, or what is left of it. `day` is None for the default partition; rows are
+    the server's estimate, of an archived day the archive's count.
+    """
+
+    space: Space
+    day: date | None
+    state: DayState
+    rows: int
+    heap_bytes: int
+    index_bytes: int
+    total_bytes: int
+    sealed_at: datetime | None
+    archive_file: str | None
+
+
+class Overview(Protocol):
+    async def days(self, today: date) -> Sequence[DayOverview]:
+        """All days of both logs, of each the default partition first, then the newest. Nothing is
+        read but the catalogue. Raises `Unavailable`.
+        """
+        ...
+
+
 class KnownIds(Protocol):
     async def forget(self, before: datetime) -> int:
         """Forget which webhooks were taken before; how many were forgotten. Never one that is still
