@@ -14,13 +14,18 @@ from uuid import UUID
 import msgspec
 import psycopg
 
+from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.partitions.days import TABLES, table_of
 from payment_manager.adapters.postgres.partitions.native import begin_of, end_of
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import LogDay, Space
+from tests.conftest import database_on
 
 KINDS = ("webhook_received", "hold_set", "hold_cleared", "capture_requested", "capture_completed")
 RARE = "capture_failed"
+
+TODAY = datetime.now(UTC).date()
+AHEAD = timedelta(days=7)
 
 _DAYS_AT_ONCE = 100  # each takes a few locks until the transaction ends
 _ROWS_AT_ONCE = 5_000
@@ -33,8 +38,29 @@ Happened = tuple[str, str, datetime]
 """An event: its order, kind and time."""
 
 
+def database_of_days(server_url: str, name: str, days: int) -> str:
+    """The URL of a new database of `days` empty days up to today, and a week ahead, as in service.
+
+    They are made once a server, and cloned.
+    """
+    template = f"template_with_{days}_days"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        known = "SELECT FROM pg_database WHERE datname = %s"
+        if not connection.execute(known, (template,)).fetchall():
+            connection.execute(f"CREATE DATABASE {template}".encode())
+            migrate.upgrade(database_on(server_url, template))
+            make_days(database_on(server_url, template), TODAY - timedelta(days=days - 1))
+        # Thousands of files, nearly all empty: copied they are faster than logged.
+        clone = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
+        connection.execute(clone.encode())
+    return database_on(server_url, name)
+
+
 def make_days(
-    database_url: str, first: date, last: date, spaces: Iterable[Space] = (Space.ORDER,)
+    database_url: str,
+    first: date,
+    last: date = TODAY + AHEAD,
+    spaces: Iterable[Space] = (Space.ORDER,),
 ) -> None:
     """All from `first` to `last`, in a few transactions instead of one each."""
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
@@ -66,7 +92,11 @@ def write_orders(database_url: str, happened: Iterable[Happened]) -> None:
             for begin in range(0, len(rows), _ROWS_AT_ONCE):
                 part = msgspec.json.encode(rows[begin : begin + _ROWS_AT_ONCE]).decode()
                 connection.execute(SQL[name].encode(), {"rows": part})
-        # As autovacuum leaves it after a while.
+
+
+def settle(database_url: str) -> None:
+    """As autovacuum leaves it after a while."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("VACUUM (ANALYZE)")
 
 

@@ -9,16 +9,14 @@ same days must cost the same, however many other days there are.
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from math import ceil, log2
 from typing import Any
 
 import msgspec
-import psycopg
 import pytest
 from psycopg import AsyncClientCursor, AsyncConnection
 
-from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.event_windows import DAYS_MAX
 from payment_manager.adapters.postgres.pool import connection_pool
 from payment_manager.adapters.postgres.statements import SQL
@@ -27,14 +25,15 @@ from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.apply_webhooks import ApplyWebhooks, Taken
 from payment_manager.application.ports import EventsAsked, Space
 from tests.clock import FakeClock, FakeEventIds
-from tests.conftest import database_on
 from tests.many_days import (
     KINDS,
     RARE,
+    TODAY,
     Happened,
+    database_of_days,
     event_rows,
-    make_days,
     moment,
+    settle,
     write_orders,
 )
 from tests.plans import Explained, ExplainingReadModel, explained
@@ -46,7 +45,6 @@ QUIET_EVENTS = 6
 PAGE = 100
 PAGE_BUFFERS_MAX = 120
 
-TODAY = datetime.now(UTC).date()
 LONG_LIVED = "ord-long-lived"
 
 
@@ -71,14 +69,9 @@ def _happened(days: int) -> Iterator[Happened]:
 
 
 def _log(postgres_server: str, days: int) -> Log:
-    name = f"budgets_{days}_days"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    url = database_on(postgres_server, name)
-    migrate.upgrade(url)
-    # A week ahead, as in service.
-    make_days(url, TODAY - timedelta(days=days - 1), TODAY + timedelta(days=7))
+    url = database_of_days(postgres_server, f"budgets_{days}", days)
     write_orders(url, _happened(days))
+    settle(url)
     return Log(url, days)
 
 
