@@ -1,5 +1,11 @@
 """All sections, in the order in which a run measures them."""
 
-from tests.benchmarks import kafka_run, large_write, load, run
+from tests.benchmarks import kafka_run, large_write, load, maintenance, run
 
-SECTIONS = (run.SECTION, kafka_run.SECTION, large_write.SECTION, load.SECTION)
+SECTIONS = (
+    run.SECTION,
+    kafka_run.SECTION,
+    large_write.SECTION,
+    load.SECTION,
+    maintenance.SECTION,
+)

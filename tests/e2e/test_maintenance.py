@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,6 +23,7 @@ import pytest
 from payment_manager.adapters.postgres.embedded import running_url
 from tests.benchmarks.cpu import CpuMeter
 from tests.benchmarks.generator import Address, Measured, open_loop
+from tests.benchmarks.maintenance import add_events, day_table, fill_aside, hand_over, old_day
 from tests.benchmarks.mix import MadeAhead, webhook_requests
 from tests.e2e.conftest import StartService
 from tests.e2e.service import COMMAND, Service, eventually
@@ -31,28 +32,9 @@ from tests.webhooks import order_webhook
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 
-# As other columns may come, all but these are taken as they are in a row that is there.
-_COLUMNS = """
-SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute
-WHERE attrelid = 'order_events'::regclass AND attnum > 0 AND NOT attisdropped
-    AND attname NOT IN ('event_id', 'created_at')
-"""
-_MANY = """
-INSERT INTO {table} (event_id, created_at, {columns})
-SELECT gen_random_uuid(), timestamptz '{day} 00:00+00' + n * interval '0.5 s', {columns}
-FROM (SELECT * FROM order_events LIMIT 1) AS one, generate_series(1, {rows}) AS n
-"""
 _ROWS = f"SELECT e::text FROM order_events_p{YESTERDAY:%Y%m%d} AS e ORDER BY event_id"
 
 Run = Callable[..., "subprocess.Popen[str]"]
-
-
-def add_events(connection: psycopg.Connection, table: str, day: date, rows: int) -> None:
-    """So many of that day, like one that is there."""
-    row = connection.execute(_COLUMNS).fetchone()
-    assert row is not None
-    text = _MANY.format(table=table, day=day, rows=rows, columns=row[0])
-    assert connection.execute(text.encode()).rowcount == rows
 
 
 def one_event(connection: psycopg.Connection) -> None:
@@ -203,9 +185,8 @@ PER_SECOND = 300
 """What a machine that is busy with other tests takes without a queue; the benchmark asks for more.
 """
 
-OLD_DAY = datetime.now(UTC).date() - timedelta(days=3)
-OLD_ROWS = 100_000
-OLD_TABLE = f"order_events_p{OLD_DAY:%Y%m%d}"
+OLD_DAY, OLD_ROWS = old_day(), 100_000
+OLD_TABLE = day_table(OLD_DAY)
 LAST_DAY = datetime.now(UTC).date() + timedelta(days=7)
 
 
@@ -214,7 +195,7 @@ def upkeep_done(service: Service) -> bool:
     log = service.log
     is_sealed = any(line["event"] == "day_sealed" and line["rows"] >= OLD_ROWS for line in log)
     is_detached = any(line["event"] == "day_detached" for line in log)
-    return is_sealed and is_detached and has_table(service, f"order_events_p{LAST_DAY:%Y%m%d}")
+    return is_sealed and is_detached and has_table(service, day_table(LAST_DAY))
 
 
 def has_table(service: Service, name: str) -> bool:
@@ -226,15 +207,8 @@ def work_for_maintenance(service: Service) -> None:
     url = running_url(service.data_dir)
     assert url is not None
     with psycopg.connect(url, autocommit=True) as connection:
-        like = "LIKE order_events INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
-        connection.execute(f"CREATE TABLE {OLD_TABLE} ({like})".encode())
-        add_events(connection, OLD_TABLE, OLD_DAY, OLD_ROWS)
-        connection.execute("SET lock_timeout = '5s'")
-        connection.execute(f"DROP TABLE order_events_p{LAST_DAY:%Y%m%d}".encode())
-        connection.execute(
-            f"ALTER TABLE order_events ATTACH PARTITION {OLD_TABLE} FOR VALUES"
-            f" FROM ('{OLD_DAY} 00:00+00') TO ('{OLD_DAY + timedelta(days=1)} 00:00+00')".encode()
-        )
+        fill_aside(connection, OLD_DAY, OLD_ROWS)
+        hand_over(connection, OLD_DAY, LAST_DAY)
 
 
 async def test_webhooks_are_taken_while_days_are_made_sealed_and_detached(
@@ -292,7 +266,7 @@ def test_with_maintenance_off_a_service_makes_days_at_its_start_and_seals_none(
 ) -> None:
     service = start_service(MAINTENANCE="off", MAINTENANCE_INTERVAL="100ms", SEAL_AFTER="1s")
 
-    assert has_table(service, f"order_events_p{LAST_DAY:%Y%m%d}")
+    assert has_table(service, day_table(LAST_DAY))
     with service.client() as client:
         for _ in range(5):
             client.post(ORDERS, content=order_webhook())
