@@ -88,7 +88,6 @@ class Stream:
 @dataclass(frozen=True, slots=True)
 class Scenario:
     name: str
-    why: str
     streams: Sequence[Stream]
 
     @property
@@ -104,71 +103,71 @@ _PAGES = Limits(p95_ms=250, p99_ms=500)
 _RUSH = Limits(p95_ms=500, p99_ms=1000)
 
 
-def capacity(time: float) -> Scenario:
-    """First of all, since the others' rates are parts of what it finds; `time` is a part of the
-    full run's.
+# Parts of the capacity, and how often a day's calm is multiplied in a spike.
+_MIXED, _CALM_SHARE, _SPIKE_TIMES, _OPEN = 0.2, 0.05, 10, 0.4
+
+
+def capacity(before: str, seconds: float) -> Scenario:
+    """What this machine takes in at this moment, with this generator beside it: right before each
+    scenario that has rates, since they are parts of it.
     """
-    why = "what this machine takes in, with this generator beside it"
-    callers = Callers(64, 6 * time)
-    return Scenario("capacity", why, [Stream("webhooks", Asks.WEBHOOKS, callers, _RUSH)])
+    callers = Callers(64, seconds)
+    return Scenario(
+        f"capacity before {before}", [Stream("webhooks", Asks.WEBHOOKS, callers, _RUSH)]
+    )
 
 
-def scenarios(capacity_per_second: float, time: float) -> list[Scenario]:
-    def rate(share: float) -> int:
-        return max(1, round(capacity_per_second * share))
+def pages(seconds: float) -> Scenario:
+    """Operators leaf through the lists as fast as they are answered."""
+    return Scenario("pages", [Stream("pages", Asks.PAGES, Callers(8, seconds), _PAGES)])
 
-    mixed, calm, rush, high = 0.2, 0.05, 0.6, 0.5
-    return [
-        Scenario(
-            "pages",
-            "eight operators leaf through the lists as fast as they are answered",
-            [Stream("pages", Asks.PAGES, Callers(8, 15 * time), _PAGES)],
-        ),
-        Scenario(
-            "mixed",
-            "a day's work: 49 % webhooks, 51 % reads",
-            [
-                Stream(
-                    "webhooks", Asks.WEBHOOKS,
-                    Arrivals(rate(mixed * WEBHOOKS_SHARE), 20 * time), _CALM,
-                ),
-                Stream(
-                    "reads", Asks.READS,
-                    Arrivals(rate(mixed * (1 - WEBHOOKS_SHARE)), 20 * time), _CALM,
-                ),
-            ],
-        ),
-        Scenario(
-            "spike",
-            "the provider sends twelve times its usual rate at once, while others read",
-            [
-                Stream("before", Asks.WEBHOOKS, Arrivals(rate(calm), 5 * time), _CALM),
-                Stream(
-                    "spike", Asks.WEBHOOKS,
-                    Arrivals(rate(rush), 5 * time, after=5 * time, connections=300), _RUSH,
-                ),
-                Stream(
-                    "after", Asks.WEBHOOKS, Arrivals(rate(calm), 10 * time, after=10 * time), _CALM
-                ),
-                Stream("reads", Asks.READS, Arrivals(rate(calm / 2), 20 * time), _RUSH),
-            ],
-        ),
-        Scenario(
-            "open",
-            "the rate rises to half of the capacity and holds, whatever the answers do",
-            [
-                Stream(
-                    "rising", Asks.WEBHOOKS,
-                    Arrivals(rate(high), 10 * time, rising_from=rate(calm)), _CALM,
-                ),
-                Stream(
-                    "holding", Asks.WEBHOOKS,
-                    Arrivals(rate(high), 10 * time, after=10 * time), _CALM,
-                ),
-                Stream("reads", Asks.READS, Arrivals(rate(calm), 20 * time), _CALM),
-            ],
-        ),
-    ]  # fmt: skip
+
+def mixed(capacity_per_second: float, seconds: float) -> Scenario:
+    """A day's work."""
+    rate = capacity_per_second * _MIXED
+    webhooks = Arrivals(_whole(rate * WEBHOOKS_SHARE), seconds)
+    reads = Arrivals(_whole(rate * (1 - WEBHOOKS_SHARE)), seconds)
+    return Scenario(
+        "mixed",
+        [
+            Stream("webhooks", Asks.WEBHOOKS, webhooks, _CALM),
+            Stream("reads", Asks.READS, reads, _CALM),
+        ],
+    )
+
+
+def spike(capacity_per_second: float, seconds: float) -> Scenario:
+    """The provider sends many times its usual rate at once, while others read."""
+    calm, quarter = _whole(capacity_per_second * _CALM_SHARE), seconds / 4
+    rush = Arrivals(_SPIKE_TIMES * calm, quarter, after=quarter, connections=500)
+    after = Arrivals(calm, 2 * quarter, after=2 * quarter)
+    return Scenario(
+        "spike",
+        [
+            Stream("before", Asks.WEBHOOKS, Arrivals(calm, quarter), _CALM),
+            Stream("spike", Asks.WEBHOOKS, rush, _RUSH),
+            Stream("after", Asks.WEBHOOKS, after, _CALM),
+            Stream("reads", Asks.READS, Arrivals(_whole(calm / 2), seconds), _RUSH),
+        ],
+    )
+
+
+def open_model(capacity_per_second: float, seconds: float) -> Scenario:
+    """The rate rises and then holds, whatever the answers do."""
+    calm, high = _whole(capacity_per_second * _CALM_SHARE), _whole(capacity_per_second * _OPEN)
+    half = seconds / 2
+    return Scenario(
+        "open",
+        [
+            Stream("rising", Asks.WEBHOOKS, Arrivals(high, half, rising_from=calm), _CALM),
+            Stream("holding", Asks.WEBHOOKS, Arrivals(high, half, after=half), _CALM),
+            Stream("reads", Asks.READS, Arrivals(calm, seconds), _CALM),
+        ],
+    )
+
+
+def _whole(per_second: float) -> int:
+    return max(1, round(per_second))
 
 
 @dataclass(frozen=True, slots=True)

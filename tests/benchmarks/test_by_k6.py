@@ -16,7 +16,6 @@ from tests.benchmarks.scenarios import Arrivals, Asks, Callers, Limits, Outcome,
 LIMITS = Limits(p95_ms=100, p99_ms=200)
 SCENARIO = Scenario(
     "day",
-    "to test",
     [
         Stream("webhooks", Asks.WEBHOOKS, Arrivals(3, 1.0), LIMITS),
         Stream("reads", Asks.READS, Callers(2, 1.0), LIMITS),
@@ -26,6 +25,14 @@ REQUESTS = {
     "webhooks": repeat(post("/webhooks/payments/orders", {"order_id": "ö 1"})),
     "reads": repeat(get("/orders?status=failed&limit=5")),
 }
+
+CALLERS_REQUESTS = 10
+
+
+@pytest.fixture(autouse=True)
+def few_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_k6, "CALLERS_REQUESTS", CALLERS_REQUESTS)
+
 
 # Of every stream as many as there are lines of requests, and the same latencies.
 PROGRAM = """#!{python}
@@ -87,7 +94,7 @@ async def test_its_summary_is_what_became_of_each_stream(tmp_path: Path) -> None
     assert found["webhooks"] == Outcome(
         requests=4, failed=0, dropped=0, p50_ms=1.5, p95_ms=2.5, p99_ms=2.5, max_ms=90.5
     )
-    assert found["reads"].requests == by_k6.CALLERS_REQUESTS
+    assert found["reads"].requests == CALLERS_REQUESTS
 
 
 async def test_a_missed_threshold_is_an_outcome_and_no_failure(tmp_path: Path) -> None:

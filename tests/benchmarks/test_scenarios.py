@@ -14,15 +14,18 @@ from tests.benchmarks.scenarios import (
     Scenario,
     Stream,
     capacity,
-    scenarios,
+    mixed,
+    open_model,
+    pages,
+    spike,
 )
 
 LIMITS = Limits(p95_ms=100, p99_ms=200)
-ALL = [capacity(1.0), *scenarios(2_000, 1.0)]
+ALL = [capacity("mixed", 1.0), pages(1.0), *(one(2_000, 1.0) for one in (mixed, spike, open_model))]
 
 
 def only(load: Callers | Arrivals) -> Scenario:
-    return Scenario("one", "to test", [Stream("stream", Asks.WEBHOOKS, load, LIMITS)])
+    return Scenario("one", [Stream("stream", Asks.WEBHOOKS, load, LIMITS)])
 
 
 def test_an_even_rate_is_due_evenly_from_its_start_on() -> None:
@@ -83,10 +86,9 @@ def test_every_limit_of_a_stream_is_a_threshold_of_k6(scenario: Scenario) -> Non
 
 
 def test_a_mixed_day_is_49_percent_webhooks_and_51_percent_reads() -> None:
-    (mixed,) = (scenario for scenario in ALL if scenario.name == "mixed")
     rates = {
         stream.asks: stream.load.per_second
-        for stream in mixed.streams
+        for stream in mixed(2_000, 1.0).streams
         if isinstance(stream.load, Arrivals)
     }
     assert rates == {Asks.WEBHOOKS: 196, Asks.READS: 204}
