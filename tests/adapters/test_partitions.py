@@ -6,9 +6,11 @@ the other on the same database, with the data that is there.
 """
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
@@ -17,13 +19,23 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres import migrate
+from payment_manager.adapters.postgres.partitions import default_rows
 from payment_manager.adapters.postgres.partitions.choice import NoPartman, partitions_of
+from payment_manager.adapters.postgres.partitions.default_rows import PostgresDefaultRows
 from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.partitions.partman import PartmanPartitions
 from payment_manager.adapters.postgres.pool import connection_pool
-from payment_manager.application.ports import Partitions
+from payment_manager.application.apply_webhooks import Taken
+from payment_manager.application.ports import (
+    LogDay,
+    Moved,
+    Partitions,
+    Space,
+    Unavailable,
+    WriteRefused,
+)
 from tests.adapters.conftest import write_path
-from tests.clock import TODAY_AT_NOON, FakeClock
+from tests.clock import TODAY_AT_NOON, FakeClock, FakeEventIds
 from tests.conftest import clone
 from tests.webhooks import as_webhook, chargeback_webhook, order_webhook
 
@@ -43,6 +55,7 @@ class Place:
     url: str
     maker: Maker
     pool: AsyncConnectionPool
+    event_ids: FakeEventIds = field(default_factory=FakeEventIds)
 
     async def partitions(self, maker: Maker | None = None, days_ahead: int = 7) -> Partitions:
         return await partitions_of(self.pool, maker or self.maker, days_ahead)
@@ -59,6 +72,11 @@ class Place:
             table,
         )
         return {date.fromisoformat(name.rpartition("_p")[2]) for (name,) in found}
+
+
+# What can't differ between the versions of the server, or is tried on the whole of them before.
+TWO = pytest.mark.parametrize("where", ["native, embedded", "pg_partman, 17"], indirect=True)
+ONE = pytest.mark.parametrize("where", ["native, 17"], indirect=True)
 
 
 @pytest.fixture(params=["native, embedded", "native, 17", "pg_partman, 17"])
@@ -92,7 +110,9 @@ def span(first: date, last: date) -> set[date]:
 
 
 async def take(place: Place, clock: FakeClock, *bodies: bytes) -> None:
-    await write_path(place.pool, clock)([as_webhook(body) for body in bodies])
+    apply = write_path(place.pool, clock, place.event_ids)
+    for result in await apply([as_webhook(body) for body in bodies]):
+        assert isinstance(result, Taken), result
 
 
 # ── Days ahead ────────────────────────────────────────────────────────────────────────────────────
@@ -131,6 +151,7 @@ async def test_many_processes_at_once_make_each_day_once(place: Place) -> None:
     assert span(today - timedelta(days=1), today + timedelta(days=7)) <= await place.days()
 
 
+@TWO
 async def test_a_hole_between_days_is_filled(place: Place) -> None:
     tomorrow = f"{TODAY_AT_NOON + timedelta(days=1):%Y%m%d}"
     await place.query(f"DROP TABLE order_events_p{tomorrow}")
@@ -258,6 +279,7 @@ async def test_a_day_that_was_replaced_by_a_table_of_its_name_stays(place: Place
     assert await place.query("SELECT %s::regclass::oid", name) == [(oid,)]
 
 
+@TWO
 async def test_a_day_that_was_detached_is_not_made_again(place: Place) -> None:
     await (await place.partitions()).maintain(LATER)
     name = f"order_events_p{LATER:%Y%m%d}"
@@ -269,6 +291,7 @@ async def test_a_day_that_was_detached_is_not_made_again(place: Place) -> None:
     assert LATER.date() not in await place.days()
 
 
+@TWO
 async def test_a_schema_goes_all_the_way_down_and_up_again(place: Place) -> None:
     await (await place.partitions()).maintain(LATER)
 
@@ -277,6 +300,196 @@ async def test_a_schema_goes_all_the_way_down_and_up_again(place: Place) -> None
 
     health = await (await place.partitions()).maintain(LATER)
     assert (health.days_ahead, health.default_rows) == (7, 0)
+
+
+# ── Rows in the default partition ─────────────────────────────────────────────────────────────────
+
+
+async def without_days(place: Place, clock: FakeClock, *days: int) -> None:
+    """Events of days that were not made: of each day an order's and a dispute's."""
+    for day in days:
+        clock.set(LATER + timedelta(days=day))
+        await take(place, clock, order_webhook(order_id=f"ord-{day}"))
+        await take(place, clock, chargeback_webhook(order_id=f"ord-{day}"))
+
+
+async def events(place: Place) -> list[tuple[Any, ...]]:
+    return await place.query(
+        "SELECT 'o', to_json(e)::text FROM order_events AS e"
+        " UNION ALL SELECT 'd', to_json(e)::text FROM dispute_events AS e ORDER BY 1, 2"
+    )
+
+
+async def test_rows_of_days_that_were_not_made_are_told_and_moved_into_their_days(
+    place: Place, clock: FakeClock
+) -> None:
+    await without_days(place, clock, 0, 1, 5)
+    before = await events(place)
+    partitions = await place.partitions()
+    health = await partitions.maintain(LATER + timedelta(days=5))
+    assert health.default_rows == 6
+    assert health.days_ahead == 7  # those without rows are made all the same
+
+    moved = await PostgresDefaultRows(place.pool).move()
+
+    days = [LATER.date() + timedelta(days=n) for n in (0, 1, 5)]
+    assert moved == [Moved(LogDay(space, day), 1) for space in Space for day in days]
+    assert await events(place) == before
+    for table in TABLES:
+        assert await place.query(f"SELECT tableoid::regclass::text FROM {table} ORDER BY 1") == [
+            (f"{table}_p{day:%Y%m%d}",) for day in days
+        ]
+    assert (await partitions.maintain(LATER)).default_rows == 0
+    assert await PostgresDefaultRows(place.pool).move() == []
+
+
+@TWO
+async def test_a_day_of_moved_rows_and_the_new_default_are_like_all_others(
+    place: Place, clock: FakeClock
+) -> None:
+    await without_days(place, clock, 0)
+    before = await catalogue(place)
+    await PostgresDefaultRows(place.pool).move()
+    await (await place.partitions()).maintain(LATER + timedelta(days=1))
+
+    after = await catalogue(place)
+    for table in TABLES:
+        assert after[f"{table}_default"] == before[f"{table}_default"]
+        one, other = (f"p{LATER + timedelta(days=n):%Y%m%d}" for n in (0, 1))
+        assert alike(after[f"{table}_{one}"], one) == alike(after[f"{table}_{other}"], other)
+
+
+def alike(described: tuple[Any, ...], name: str) -> str:
+    kind, _bound, *rest = described
+    return str((kind, rest)).replace(name, "its name")
+
+
+@TWO
+async def test_every_snapshot_sees_each_moved_row_once(place: Place, clock: FakeClock) -> None:
+    await without_days(place, clock, 0, 1)
+    [(first_day,)] = await place.query("SELECT min(created_at)::date FROM order_events")
+    window = "created_at >= %s AND created_at < %s::date + 1"
+
+    async with await psycopg.AsyncConnection.connect(place.url) as old:
+        await old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await old.execute("SELECT count(*) FROM orders")  # its snapshot is from now
+        await PostgresDefaultRows(place.pool).move()
+
+        everything = await old.execute("SELECT count(*) FROM order_events")
+        assert await everything.fetchone() == (2,)
+        one_day = await old.execute(
+            f"SELECT count(*) FROM order_events WHERE {window}", (first_day, first_day)
+        )
+        assert await one_day.fetchone() == (1,)
+
+
+@TWO
+async def test_rows_that_come_while_others_are_moved_are_moved_too(
+    place: Place, clock: FakeClock
+) -> None:
+    """A day that is being written to, and isn't there."""
+    clock.set(LATER)
+    done = asyncio.Event()
+    sent: list[str] = []
+
+    async def write() -> None:
+        while not done.is_set():
+            sent.append(f"ord-{len(sent)}")
+            await take(place, clock, order_webhook(order_id=sent[-1]))
+
+    writing = asyncio.create_task(write())
+    while len(sent) < 20:
+        await asyncio.sleep(0.01)
+    moved = await PostgresDefaultRows(place.pool).move()
+    reached = len(sent)
+    while len(sent) < reached + 5:
+        await asyncio.sleep(0.01)
+    done.set()
+    await writing
+
+    name = f"order_events_p{LATER:%Y%m%d}"
+    assert moved[0].rows >= 19
+    assert await place.query("SELECT count(*) FROM order_events_default") == [(0,)]
+    assert await place.query(f"SELECT count(*), count(DISTINCT order_id) FROM {name}") == [
+        (len(sent), len(sent))
+    ]
+
+
+@ONE
+async def test_a_reader_in_the_way_is_waited_for_without_stopping_others(
+    place: Place, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(default_rows, "PAUSES_SECONDS", (0.01,))
+    await without_days(place, clock, 0)
+    before = await catalogue(place)
+    async with await psycopg.AsyncConnection.connect(place.url) as reader:
+        await reader.execute("SELECT count(*) FROM order_events")
+        with pytest.raises(Unavailable, match="order_events is in use"):
+            await PostgresDefaultRows(place.pool).move()
+        assert await catalogue(place) == before
+
+    assert len(await PostgresDefaultRows(place.pool).move()) == 2
+
+
+@ONE
+async def test_of_two_who_move_the_same_rows_one_is_refused(place: Place, clock: FakeClock) -> None:
+    await without_days(place, clock, 0, 1)
+    before = await events(place)
+
+    results = await asyncio.gather(
+        *(PostgresDefaultRows(place.pool).move() for _ in range(3)), return_exceptions=True
+    )
+
+    assert sum(len(result) for result in results if isinstance(result, list)) == 4
+    assert all(isinstance(result, (list, Unavailable)) for result in results)
+    assert await events(place) == before
+
+
+@ONE
+async def test_a_detached_day_in_the_way_is_named_and_nothing_is_moved(
+    place: Place, clock: FakeClock
+) -> None:
+    await (await place.partitions()).maintain(LATER)
+    name = f"order_events_p{LATER:%Y%m%d}"
+    await place.query(f"ALTER TABLE order_events DETACH PARTITION {name}")
+    await without_days(place, clock, 0)
+
+    with pytest.raises(WriteRefused, match=f"{name} is no part of the log"):
+        await PostgresDefaultRows(place.pool).move()
+    assert await place.query("SELECT count(*) FROM order_events_default") == [(1,)]
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from payment_manager.adapters.postgres.partitions import default_rows
+from payment_manager.adapters.postgres.pool import connection_pool
+
+async def lock(connection, table):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    default_rows._lock = lock
+    async with connection_pool(sys.argv[1], size_max=1) as pool:
+        await default_rows.PostgresDefaultRows(pool).move()
+
+asyncio.run(main())
+"""
+
+
+@ONE
+async def test_killed_in_the_middle_it_leaves_nothing_and_can_be_done_again(
+    place: Place, clock: FakeClock
+) -> None:
+    await without_days(place, clock, 0)
+    before, tables = await events(place), set(await catalogue(place))
+
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, place.url)
+    assert await killed.wait() == -signal.SIGKILL
+    assert set(await catalogue(place)) == tables
+    assert await events(place) == before
+
+    assert len(await PostgresDefaultRows(place.pool).move()) == 2
+    assert await events(place) == before
 
 
 # ── Whoever is to make them ───────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ our logs alone. It never retires a day: that is the service's, which proves firs
 """
 
 import asyncio
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import psycopg
@@ -15,7 +15,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
-from payment_manager.adapters.postgres.partitions.days import TABLES
+from payment_manager.adapters.postgres.partitions.days import TABLES, attached_days
 from payment_manager.adapters.postgres.partitions.native import (
     DAYS_AHEAD,
     LOCK,
@@ -24,7 +24,7 @@ from payment_manager.adapters.postgres.partitions.native import (
     begin_of,
 )
 from payment_manager.adapters.postgres.statements import SQL
-from payment_manager.application.ports import LogDay, PartitionHealth
+from payment_manager.application.ports import LogDay, PartitionHealth, Space
 
 MAJOR = 5
 """Its functions have other parameters before."""
@@ -85,13 +85,15 @@ class PartmanPartitions:
     async def _take_over(self, today: date) -> None:
         with translated():
             async with self._pool.connection() as connection:
-                for table in TABLES.values():
-                    await self._take_over_one(connection, table, today)
+                for space in Space:
+                    days = await attached_days(connection, space)
+                    last_day = max(days | {today + timedelta(days=self._days_ahead)})
+                    await self._take_over_one(connection, TABLES[space], last_day)
 
     async def _take_over_one(
-        self, connection: psycopg.AsyncConnection, table: str, today: date
+        self, connection: psycopg.AsyncConnection, table: str, last_day: date
     ) -> None:
-        values = {"table": table, "today": today.isoformat(), "days_ahead": self._days_ahead}
+        values = {"table": table, "last_day": last_day.isoformat(), "days_ahead": self._days_ahead}
         for tries_left in reversed(range(_TAKE_OVER_TRIES)):
             try:
                 async with connection.transaction():
