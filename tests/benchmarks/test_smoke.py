@@ -7,7 +7,7 @@ table learns here that a history is written otherwise now.
 import pytest
 
 from infra.kafka_server import why_not
-from tests.benchmarks import kafka_run, large_write, load, run
+from tests.benchmarks import kafka_run, large_log, large_write, load, run
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.section import Section
 
@@ -31,7 +31,9 @@ def test_kafka_modes_part_runs_through_and_finds_every_webhook_in_the_log() -> N
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    "section", [large_write.SECTION, load.SECTION], ids=lambda section: section.name
+    "section",
+    [large_write.SECTION, large_log.SECTION, load.SECTION],
+    ids=lambda section: section.name,
 )
 def test_a_section_on_a_large_log_runs_through(section: Section) -> None:
     assert main([*SMALLEST, f"--only={section.name}"]) == 0
