@@ -52,10 +52,10 @@ METHOD = f"""
 Two databases on one embedded server: one of {MANY[FULL.name]} days, {QUIET} events in each but the
 last three, and one of those three days alone, the same in both. Each question is put to the read
 model, as the service has it, {CALLS[FULL.name]} times in one and then in the other, for
-{ROUNDS[FULL.name]} rounds; the ratio is that of the median round. Statements, days and buffers are those of `EXPLAIN
-(ANALYZE, BUFFERS)` of what is sent; a day is named by a statement if it has to plan and to lock it,
-and planning's own buffers are told apart. Below: what a connection's first question costs, and how
-much memory it then keeps for what it has learnt of the catalogue.
+{ROUNDS[FULL.name]} rounds; the ratio is that of the median round. Statements, days and buffers are
+those of `EXPLAIN (ANALYZE, BUFFERS)` of what is sent. A statement names a day if it has to plan and
+to lock it; planning's own buffers are told apart. Below: what a connection's first question costs,
+and how much memory it then keeps for what it has learnt of the catalogue.
 """
 
 
