@@ -28,6 +28,7 @@ from payment_manager.adapters.clock import SystemClock
 from payment_manager.adapters.telemetry import logs
 from payment_manager.entrypoints.dlq.commands import dlq_commands
 from payment_manager.entrypoints.maintenance.commands import maintenance_commands
+from payment_manager.entrypoints.partitions.commands import Tools, partitions_commands
 from payment_manager.settings import (
     ApiSettings,
     IngestSettings,
@@ -279,16 +280,19 @@ def clean_db(
 
 
 @app.command()
-def print_db_size() -> None:
+def print_db_size(
+    days: Annotated[bool, typer.Option("--days", help="Also of each day of the logs.")] = False,
+) -> None:
     """Rows and bytes of each table."""
     settings = _load()
 
     async def run() -> None:
-        from payment_manager.adapters.postgres.sizes import table_sizes
+        from payment_manager.adapters.postgres.sizes import partition_sizes, table_sizes
         from payment_manager.bootstrap.database import command_pool
 
         async with command_pool(settings) as pool:
             sizes = await table_sizes(pool)
+            sizes += await partition_sizes(pool) if days else []
         table = rich.table.Table()
         table.add_column("table", no_wrap=True)
         for heading in ("partitions", "rows, about", "heap", "indexes", "toast", "total"):
@@ -339,6 +343,26 @@ def _maintain(tell: "Callable[[Round], Coroutine[Any, Any, None]]") -> None:
 
 
 app.add_typer(maintenance_commands(_maintain))
+
+
+def _work_on_partitions(work: Callable[[Tools], Coroutine[Any, Any, None]]) -> None:
+    settings = _load()
+    # What is printed is the answer, for machines too; what goes wrong ends the command.
+    logs.configure("error", settings.log_format)
+
+    async def run() -> None:
+        from payment_manager.adapters.postgres.partitions.default_rows import PostgresDefaultRows
+        from payment_manager.adapters.postgres.partitions.overview import PostgresOverview
+        from payment_manager.bootstrap.database import command_pool
+
+        async with command_pool(settings) as pool:
+            today = SystemClock().now().date()
+            await work(Tools(PostgresOverview(pool), PostgresDefaultRows(pool), today))
+
+    _run(run)
+
+
+app.add_typer(partitions_commands(_work_on_partitions), name="partitions")
 
 
 async def _serve_api(settings: Settings) -> None:

@@ -35,6 +35,14 @@ async def table_sizes(pool: AsyncConnectionPool) -> list[TableSize]:
             return [TableSize(*row) for row in await cursor.fetchall()]
 
 
+async def partition_sizes(pool: AsyncConnectionPool) -> list[TableSize]:
+    """Of each day of the logs, newest first. Raises `Unavailable`."""
+    with translated():
+        async with pool.connection() as connection:
+            cursor = await connection.execute(SQL["partition_sizes"])
+            return [TableSize(*row) for row in await cursor.fetchall()]
+
+
 async def clean(pool: AsyncConnectionPool) -> None:
     """Empty every table but the schema's version; the days of the logs stay.
 
