@@ -90,7 +90,7 @@ lab-broker-away: $(READY) ## The broker is away: who is told what, and what is l
 lab-rebalance: $(READY) ## Consumers join, leave and die while messages flow
 	@$(BIN)/python -m labs.rebalance
 lab-partitioning: $(READY) ## Five million events in four layouts, one question (scale=0.1: a tenth)
-	@$(BIN)/python -m labs.partitioning $(addprefix --scale ,$(scale))
+	@$(BIN)/python -m labs.partitioning $(addprefix --scale ,$(scale)) $(if $(reference),--reference)
 lab-index-choice: $(READY) ## Which index finds a kind's rows, and what each row pays for it
 	@$(BIN)/python -m labs.index_choice
 

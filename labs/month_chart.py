@@ -21,10 +21,10 @@ def draw(path: Path, buffers: Mapping[str, int], reference: Mapping[str, int]) -
         axes.barh(names, list(buffers.values()), color=OURS, height=0.55)
         for name, value in buffers.items():
             axes.annotate(
-                f"{value:,}", (value, name), (6, 0), textcoords="offset points", va="center"
+                f"{value:,}", (value, name), (12, 0), textcoords="offset points", va="center"
             )
         axes.plot(
-            list(reference.values()), list(reference), "D", color=THEIRS, fillstyle="none",
+            list(reference.values()), list(reference), "D", color=THEIRS, markerfacecolor="white",
             label="the reference experiment",
         )  # fmt: skip
         axes.set_xscale("log")

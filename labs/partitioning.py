@@ -25,6 +25,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress
 
+from infra.postgres_server import PostgresServer
 from labs.ground import show
 from labs.month import (
     ASKED_DAYS,
@@ -89,9 +90,9 @@ class Measured:
 class Lab:
     """A server of our own with the month in it, that can be made to forget what it has read."""
 
-    def __init__(self, folder: Path, progress: Progress) -> None:
+    def __init__(self, folder: Path, progress: Progress, *, reference: bool) -> None:
         self._folder = folder
-        self._server = EmbeddedPostgres(folder)
+        self._server = (PostgresServer if reference else EmbeddedPostgres)(folder)
         self._progress = progress
         self._task = progress.add_task("a server", total=None)
 
@@ -147,10 +148,10 @@ class Lab:
         return Measured(cold, min(runs, key=lambda run: run.milliseconds), page, row_bytes)
 
 
-async def run(scale: float = 1.0, chart: Path | None = None) -> None:
+async def run(scale: float = 1.0, *, chart: Path | None = None, reference: bool = False) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     with Progress(transient=True) as progress, tempfile.TemporaryDirectory(prefix="lab-") as folder:
-        lab = Lab(Path(folder), progress)
+        lab = Lab(Path(folder), progress, reference=reference)
         try:
             await lab.begin(scale)
             found = await _flat(lab, scale) | await _by_day(lab)
@@ -233,12 +234,17 @@ def _forget(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make lab-partitioning")
     parser.add_argument("--scale", type=float, default=1.0, help="how much of the month is made")
-    scale = parser.parse_args().scale
+    parser.add_argument(
+        "--reference", action="store_true", help="on PostgreSQL 17 instead of the embedded one"
+    )
+    asked = parser.parse_args()
+    scale: float = asked.scale
     Console(highlight=False).print(
         f"{DISPUTES * 10 * scale:,.0f} events, in three tables one after the other: takes about"
         f" {1 + 4 * scale:.0f} min and up to {1 + 6 * scale:.0f} GB in {tempfile.gettempdir()}"
     )
-    uvloop.run(run(scale, CHART if scale == 1.0 else None))
+    chart = CHART if scale == 1.0 and not asked.reference else None
+    uvloop.run(run(scale, chart=chart, reference=asked.reference))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ held. Those that kill servers and processes bring their own, and take their time
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,12 +20,15 @@ from labs import (
     batching,
     broker_away,
     duplicates,
+    index_choice,
     paging,
     parking,
+    partitioning,
     poison_message,
     rebalance,
     reorder,
 )
+from labs.month_chart import draw
 
 Tables = list[list[Sequence[Any]]]
 
@@ -45,7 +49,7 @@ def on_our_database(monkeypatch: pytest.MonkeyPatch, pool: AsyncConnectionPool) 
     async def database() -> AsyncIterator[AsyncConnectionPool]:
         yield pool
 
-    for lab in (batching, duplicates, paging, parking, poison_message, reorder):
+    for lab in (batching, duplicates, index_choice, paging, parking, poison_message, reorder):
         monkeypatch.setattr(lab, "database", database)
 
 
@@ -166,3 +170,34 @@ async def test_a_walk_by_cursor_shows_no_row_twice(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(paging, "PAGES", (1, 2))
     [_, walks] = await _run(monkeypatch, paging, ORDERS=2000, WALK_PAGES=2)
     assert walks[-1][-1] == 0
+
+
+async def test_the_same_rows_cost_fewer_pages_the_better_they_lie(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tables: Tables = []
+    monkeypatch.setattr(partitioning, "show", lambda title, columns, rows: tables.append(rows))
+    charts = [tmp_path / "one.svg", tmp_path / "two.svg"]
+    await partitioning.run(scale=0.02, chart=charts[0])
+
+    [layouts, pages] = tables
+    buffers = {name: int(str(figure).replace(",", "")) for name, figure, *_ in layouts}
+    flat, scattered, recorded, daily, sealed = buffers.values()
+    assert flat > scattered > recorded > sealed
+    assert daily > sealed
+    page = {name: int(str(figure).replace(",", "")) for name, figure in pages}
+    assert page[partitioning.SEALED] <= page[partitioning.DAILY] < page[partitioning.FLAT]
+    draw(charts[1], buffers, partitioning.REFERENCE)
+    assert charts[0].read_bytes() == charts[1].read_bytes()
+
+
+@pytest.mark.usefixtures("on_our_database")
+async def test_ranges_beside_the_index_serve_a_question_and_a_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [table] = await _run(monkeypatch, index_choice, SCALE=0.04)
+    question, page = ({row[0]: int(row[at].replace(",", "")) for row in table} for at in (1, 2))
+    names = [row[0] for row in table]
+    recorded, alone, ours = names[1], names[-2], names[-1]
+    assert question[ours] == question[alone] < question[recorded] / 2
+    assert page[ours] == page[names[3]] < page[alone] / 5
