@@ -16,8 +16,10 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.partitions import sealing
+from payment_manager.adapters.postgres.partitions.choice import partitions_of
 from payment_manager.adapters.postgres.partitions.days import leading, table_of
 from payment_manager.adapters.postgres.partitions.sealing import PostgresSealing
+from payment_manager.adapters.postgres.pool import connection_pool
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.apply_webhooks import ApplyWebhooks
 from payment_manager.application.ports import LogDay, Sealed, Space
@@ -398,3 +400,22 @@ async def test_one_process_leads_until_it_ends(pool: AsyncConnectionPool) -> Non
             raise OSError("whatever ends it")
     async with leading(pool) as at_last:
         assert at_last
+
+
+async def test_days_that_pg_partman_makes_are_sealed_and_it_goes_on(database_17: str) -> None:
+    yesterday = FakeClock(TODAY_AT_NOON - timedelta(days=1))
+    async with connection_pool(database_17, size_max=4) as pool:
+        partitions = await partitions_of(pool, "pg_partman", days_ahead=7)
+        await partitions.maintain(yesterday.now())
+        await write_path(pool, yesterday)([as_webhook(order_webhook()) for _ in range(20)])
+        async with pool.connection() as connection:
+            before = await (await connection.execute(ROWS)).fetchall()
+
+            sealed = await PostgresSealing(pool).seal(ORDERS, TODAY_AT_NOON)
+            health = await partitions.maintain(TODAY_AT_NOON)
+
+            assert sealed is not None
+            assert (sealed.rows, health.default_rows) == (20, 0)
+            assert health.days_ahead >= 7
+            assert await (await connection.execute(ROWS)).fetchall() == before
+            assert await (await connection.execute(LEFT_BEHIND)).fetchall() == []

@@ -24,6 +24,7 @@ from payment_manager.application.ports import (
     LogExtent,
     PartitionHealth,
     Sealed,
+    Space,
     Unavailable,
 )
 from payment_manager.application.retire import Retire
@@ -151,3 +152,27 @@ async def test_a_step_that_fails_keeps_no_other_from_running(
     assert set(round_.done) == done
     assert set(round_.failed) == steps
     assert metrics(telemetry)['maintenance_rounds_total{result="failed"}'] == 1
+
+
+async def test_a_day_that_cannot_be_sealed_keeps_no_other_from_it(
+    pool: AsyncConnectionPool,
+) -> None:
+    yesterday, day_before = (TODAY_AT_NOON - timedelta(days=ago) for ago in (1, 2))
+    async with pool.connection() as connection:
+        for at in (yesterday, day_before):
+            await connection.execute(
+                "INSERT INTO order_events (event_id, order_id, sequence, kind, data, created_at,"
+                " correlation_id) VALUES (gen_random_uuid(), 'ord', 1, 'hold_set', '{}', %s, '')",
+                [at],
+            )
+        # What depends on the day's table, and not on the log, would be lost with it.
+        table = f"order_events_p{day_before:%Y%m%d}"
+        await connection.execute(f"CREATE VIEW somebodys AS SELECT * FROM {table}".encode())
+
+    round_ = await maintain(pool).run_once(TODAY_AT_NOON)
+
+    assert round_.result == "failed"
+    assert "DependentObjectsStillExist" in round_.failed["days_sealed"]
+    assert await PostgresSealing(pool).unsealed(TODAY_AT_NOON.date()) == [
+        LogDay(Space.ORDER, day_before.date())
+    ]

@@ -25,6 +25,12 @@ from payment_manager.application.ports import (
     UpkeepTelemetry,
 )
 
+SEALING_SECONDS_MAX = 3600.0
+"""After an upgrade there may be years to seal; in between, days are made and ids forgotten."""
+
+FAILURES_MAX = 10
+"""More than days that can't be sealed for a reason of their own: the database is in trouble."""
+
 log = structlog.get_logger()
 
 Retiring = Callable[[datetime], Awaitable[Sequence[LogDay]]]
@@ -118,9 +124,18 @@ class Maintain:
             log.exception("maintenance_failed", step=name)
 
     async def _seal(self, now: datetime) -> int:
-        sealed = 0
+        began, sealed, failed = monotonic(), 0, list[PortError]()
         for day in await self._sealing.unsealed((now - self._seal_after).date()):
-            sealed += await self._sealing.seal(day, now) is not None
+            try:
+                sealed += await self._sealing.seal(day, now) is not None
+            except PortError as error:
+                # One that can't be sealed must not keep the others from it; each time again.
+                log.warning("day_not_sealed", space=day.space, day=str(day.day), reason=str(error))
+                failed.append(error)
+            if len(failed) == FAILURES_MAX or monotonic() - began > SEALING_SECONDS_MAX:
+                break
+        if failed:
+            raise failed[0]
         return sealed
 
     async def _forget(self, now: datetime) -> int:
