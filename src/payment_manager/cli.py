@@ -26,6 +26,7 @@ from litestar.types import ASGIApp
 from payment_manager import settings as settings_module
 from payment_manager.adapters.clock import SystemClock
 from payment_manager.adapters.telemetry import logs
+from payment_manager.entrypoints.archive.commands import archive_commands
 from payment_manager.entrypoints.dlq.commands import dlq_commands
 from payment_manager.entrypoints.maintenance.commands import maintenance_commands
 from payment_manager.entrypoints.partitions.commands import Tools, partitions_commands
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     # A command imports what it needs itself: Ingest runs without use cases and database.
     from payment_manager.application.dead_letters import DeadLetterTriage
     from payment_manager.application.maintain import Round
+    from payment_manager.application.ports import Archive, Retirement
     from payment_manager.application.verify import Progress, Report
 
 app = typer.Typer(
@@ -363,6 +365,41 @@ def _work_on_partitions(work: Callable[[Tools], Coroutine[Any, Any, None]]) -> N
 
 
 app.add_typer(partitions_commands(_work_on_partitions), name="partitions")
+
+
+def _ask_archive(work: "Callable[[Archive], Coroutine[Any, Any, None]]") -> None:
+    settings = _load()
+    logs.configure("error", settings.log_format)
+
+    async def run() -> None:
+        from payment_manager.bootstrap.archive import archive_of
+
+        if (archive := archive_of(settings)) is None:
+            raise CommandFailed("EVENTS_ARCHIVE_DIR: is not set, so there is no archive to ask")
+        await work(archive)
+
+    _run(run)
+
+
+def _compare_archive(
+    work: "Callable[[Archive | None, Retirement], Coroutine[Any, Any, None]]",
+) -> None:
+    settings = _load()
+    logs.configure("error", settings.log_format)
+
+    async def run() -> None:
+        from payment_manager.adapters.postgres.partitions.retirement import PostgresRetirement
+        from payment_manager.bootstrap.archive import archive_of
+        from payment_manager.bootstrap.database import command_pool
+
+        archive = archive_of(settings)
+        async with command_pool(settings) as pool:
+            await work(archive, PostgresRetirement(pool))
+
+    _run(run)
+
+
+app.add_typer(archive_commands(_ask_archive, _compare_archive), name="archive")
 
 
 async def _serve_api(settings: Settings) -> None:

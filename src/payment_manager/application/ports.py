@@ -668,6 +668,16 @@ class ArchiveFile:
     digest: bytes
 
 
+class FileFound(NamedTuple):
+    """A file that stands where a day's should; without `file` it can't be read, and `why`."""
+
+    day: LogDay
+    name: str
+    size_bytes: int
+    file: ArchiveFile | None
+    why: str
+
+
 class ArchivedEvents(Protocol):
     """Events of some files, for a walk along the orders' ids. `gone`: the days of which something
     could not be read so far, and why.
@@ -708,6 +718,20 @@ class Archive(Protocol):
 
     def walk(self, files: Sequence[ArchiveFile]) -> ArchivedEvents: ...
 
+    async def found(self) -> Sequence[FileFound]:
+        """What there is, newest day first."""
+        ...
+
+    async def prove(self, file: ArchiveFile) -> None:
+        """Read a file in its place: returns only if it holds exactly the rows it should."""
+        ...
+
+    async def events(
+        self, asked: EventsAsked, limit: int
+    ) -> tuple[Sequence[EventRow], Sequence[str]]:
+        """At most `limit` events, in the order asked for; and what kept files from being read."""
+        ...
+
 
 class Retirement(Protocol):
     """Days that leave the logs. Every method raises `Unavailable`."""
@@ -736,6 +760,18 @@ class Retirement(Protocol):
 
         False: a row came late, or somebody reads the log for long; nothing was done.
         """
+        ...
+
+    async def recorded(self) -> Sequence[ArchiveFile]:
+        """The files that hold days of these logs."""
+        ...
+
+    async def kept(self) -> Sequence[tuple[LogDay, int, int]]:
+        """The days that were detached and kept, each with its rows and its bytes."""
+        ...
+
+    async def drop_kept(self, day: LogDay) -> bool:
+        """Drop a day that was detached and kept, for ever. False: in use, or none of those."""
         ...
 
 

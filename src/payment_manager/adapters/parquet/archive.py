@@ -19,6 +19,7 @@ from uuid import uuid4
 import pyarrow.parquet as pq
 import structlog
 
+from payment_manager.adapters.parquet import questions
 from payment_manager.adapters.parquet.files import (
     GROUP_BYTES,
     GROUP_ROWS,
@@ -33,7 +34,15 @@ from payment_manager.adapters.parquet.files import (
     told,
 )
 from payment_manager.adapters.parquet.walk import ArchiveWalk
-from payment_manager.application.ports import ArchiveError, ArchiveFile, LogDay, StoredEvent
+from payment_manager.application.ports import (
+    ArchiveError,
+    ArchiveFile,
+    EventRow,
+    EventsAsked,
+    FileFound,
+    LogDay,
+    StoredEvent,
+)
 
 log = structlog.get_logger()
 
@@ -69,6 +78,17 @@ class ParquetArchive:
 
     def walk(self, files: Sequence[ArchiveFile]) -> ArchiveWalk:
         return ArchiveWalk(self._folder, files)
+
+    async def found(self) -> Sequence[FileFound]:
+        return await asyncio.to_thread(questions.found, self._folder)
+
+    async def prove(self, file: ArchiveFile) -> None:
+        await asyncio.to_thread(questions.prove, self._folder, file)
+
+    async def events(
+        self, asked: EventsAsked, limit: int
+    ) -> tuple[Sequence[EventRow], Sequence[str]]:
+        return await asyncio.to_thread(questions.answer, self._folder, asked, limit)
 
     def _aside(self, file: ArchiveFile) -> Path:
         return aside(self._folder / file.name, file)

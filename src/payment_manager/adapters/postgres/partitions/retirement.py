@@ -58,6 +58,8 @@ PAUSES_SECONDS = (0.5, 1.0, 2.0)
 """Between tries. A reader in the way is short, or a walk over the whole log: the next round comes.
 """
 
+_SPACES = {table: space for space, table in TABLES.items()}
+
 log = structlog.get_logger()
 
 
@@ -123,6 +125,31 @@ class PostgresRetirement:
             return True
         return False  # rolled back
 
+    async def recorded(self) -> Sequence[ArchiveFile]:
+        async with self._connected() as connection:
+            cursor = await connection.execute(SQL["retired_days"])
+            return [
+                ArchiveFile(LogDay(_SPACES[table], day), file, rows, digest)
+                for table, day, file, rows, digest, _ in await cursor.fetchall()
+                if file is not None
+            ]
+
+    async def kept(self) -> Sequence[tuple[LogDay, int, int]]:
+        found = []
+        async with self._connected() as connection:
+            for day in sorted(await _days_of(connection, "kept_days")):
+                text = SQL["count_kept_day"].format(partition=table_of(day))
+                cursor = await connection.execute(text)
+                [(rows, bytes_)] = await cursor.fetchall()
+                found.append((day, rows, bytes_))
+        return found
+
+    async def drop_kept(self, day: LogDay) -> bool:
+        async with self._connected() as connection, connection.transaction():
+            if day not in await _days_of(connection, "kept_days"):
+                return False
+            return await _left(connection, [f"DROP TABLE {table_of(day)}"])
+
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
         with translated():
@@ -133,8 +160,7 @@ class PostgresRetirement:
 
 async def _days_of(connection: AsyncConnection, statement: str) -> set[LogDay]:
     cursor = await connection.execute(SQL[statement])
-    spaces = {table: space for space, table in TABLES.items()}
-    return {LogDay(spaces[table], day) for table, day in await cursor.fetchall()}
+    return {LogDay(_SPACES[table], day) for table, day in await cursor.fetchall()}
 
 
 def _detach(day: LogDay) -> str:
