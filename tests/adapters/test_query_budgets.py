@@ -18,12 +18,13 @@ import pytest
 from psycopg import AsyncClientCursor, AsyncConnection
 
 from payment_manager.adapters.postgres.event_windows import DAYS_MAX
+from payment_manager.adapters.postgres.partitions.sealing import PostgresSealing
 from payment_manager.adapters.postgres.pool import connection_pool
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.adapters.postgres.transactions import PostgresTransaction
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.apply_webhooks import ApplyWebhooks, Taken
-from payment_manager.application.ports import EventsAsked, Space
+from payment_manager.application.ports import EventsAsked, LogDay, Space
 from tests.clock import FakeClock, FakeEventIds
 from tests.many_days import (
     KINDS,
@@ -183,6 +184,29 @@ async def test_the_oldest_are_found_as_the_newest_are(many: Log) -> None:
     # Six events a day: fifteen days are not enough for the page.
     assert cost.days == [0, 1, 2, 4, 8, 16]
     assert cost.buffers_with_planning <= 250
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+async def test_a_sealed_day_answers_a_kind_out_of_a_few_pages_and_all_kinds_out_of_a_page_each(
+    log: Log, ascending: bool
+) -> None:
+    day = TODAY - timedelta(days=2)
+    async with connection_pool(log.url, size_max=1) as pool:
+        sealing = PostgresSealing(pool)
+        if LogDay(Space.ORDER, day) in await sealing.unsealed(TODAY):
+            assert await sealing.seal(LogDay(Space.ORDER, day), moment(TODAY))
+
+    def asked(**more: Any) -> EventsAsked:
+        start, end = moment(day), moment(day + timedelta(days=1))
+        return EventsAsked(Space.ORDER, time_from=start, time_to=end, ascending=ascending, **more)
+
+    of_a_kind = await cost_of(log, asked(kinds=[KINDS[1]]))
+    assert of_a_kind.rows == PAGE + 1
+    assert of_a_kind.buffers <= 20
+    # Rows that follow one another in time lie as many pages apart as there are kinds.
+    of_all = await cost_of(log, asked())
+    assert of_all.rows == PAGE + 1
+    assert of_all.buffers <= PAGE_BUFFERS_MAX
 
 
 # ── Orders ────────────────────────────────────────────────────────────────────────────────────────
