@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 ##@ Run
-.PHONY: run-dev run-kafka run-api run-ingest run-worker start_containers stop_containers demo
+.PHONY: run-dev run-kafka run-api run-ingest run-worker start_containers stop_containers build-pg-image demo
 run-dev: $(READY) ## Run all on this machine: API, embedded PostgreSQL, simulated provider
 	@exec $(APP) dev
 run-kafka: $(READY) ## Run both services, Kafka and all; by Docker where it is (local=1: without)
@@ -31,6 +31,9 @@ start_containers: $(READY) ## Start what the services need, in the background, a
 	@$(BIN)/python -m infra.launcher start $(if $(local),--local)
 stop_containers: $(READY) ## Stop it; the data stays
 	@$(BIN)/python -m infra.launcher stop
+build-pg-image: ## Build the image of PostgreSQL 17 with pg_partman (Docker)
+	@command -v docker >/dev/null || { echo "No Docker here; tests and labs fetch PostgreSQL 17 without it" >&2; exit 2; }
+	docker compose build postgres
 demo: $(READY) ## Tell the life of one order and one dispute to the running service
 	@$(APP) demo
 
@@ -50,7 +53,7 @@ lint: $(READY) ## Style, types, and the rules between packages
 format: $(READY) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
-benchmark: $(READY) ## Measure the services; writes docs/benchmarks.md (only=kafka: that section)
+benchmark: $(READY) ## Measure the services; writes docs/benchmarks.md (only=load: that section)
 	$(BIN)/python -m tests.benchmarks $(addprefix --only ,$(only))
 
 ##@ Data
@@ -62,8 +65,8 @@ seed-db: $(READY) ## Fill the database with a believable history
 	$(APP) seed-db
 clean-db: $(READY) ## Empty the database
 	$(APP) clean-db
-print-db-size: $(READY) ## Rows and bytes of each table
-	$(APP) print-db-size
+print-db-size: $(READY) ## Rows and bytes of each table; days=1: also of each day of the logs
+	$(APP) print-db-size $(if $(days),--days)
 verify: $(READY) ## Prove that every row equals the fold of its events
 	$(APP) verify
 

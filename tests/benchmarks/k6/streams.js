@@ -1,7 +1,7 @@
 // Plays the streams of one scenario. What they ask, how often, and what must hold comes with the plan, which
 // tests/benchmarks/by_k6.py writes from tests/benchmarks/scenarios.py: this script only sends, in the plan's order.
 //
-// A line of requests is "METHOD target body". Every stream is a k6 scenario of the same name, so metrics and thresholds
+// A line of requests is "METHOD target body", the body empty where there is none. Every stream is a k6 scenario of the same name, so metrics and thresholds
 // of a stream are those tagged with it.
 import { SharedArray } from 'k6/data';
 import exec from 'k6/execution';
@@ -12,7 +12,7 @@ const plan = JSON.parse(open(__ENV.PLAN));
 // Kept once for all virtual users.
 const requests = {};
 for (const [stream, file] of Object.entries(plan.requests)) {
-  requests[stream] = new SharedArray(stream, () => open(file).trimEnd().split('\n'));
+  requests[stream] = new SharedArray(stream, () => open(file).split('\n').slice(0, -1));
 }
 
 export const options = plan.options;
