@@ -1,8 +1,9 @@
-// Plays the streams of one scenario. What they ask, how often, and what must hold comes with the plan, which
-// tests/benchmarks/by_k6.py writes from tests/benchmarks/scenarios.py: this script only sends, in the plan's order.
+// Plays the streams of one scenario. What they ask, how often, and what must hold comes with the plan,
+// which tests/benchmarks/by_k6.py writes from tests/benchmarks/scenarios.py: this script only sends, in
+// the plan's order.
 //
-// A line of requests is "METHOD target body", the body empty where there is none. Every stream is a k6 scenario of the same name, so metrics and thresholds
-// of a stream are those tagged with it.
+// A line of requests is "METHOD target body", the body empty where there is none. Every stream is a k6
+// scenario of the same name, so metrics and thresholds of a stream are those tagged with it.
 import { SharedArray } from 'k6/data';
 import exec from 'k6/execution';
 import http from 'k6/http';
