@@ -33,7 +33,7 @@ stop_containers: $(READY) ## Stop it; the data stays
 	@$(BIN)/python -m infra.launcher stop
 build-pg-image: ## Build the image of PostgreSQL 17 with pg_partman (Docker)
 	@command -v docker >/dev/null || { echo "No Docker here; tests and labs fetch PostgreSQL 17 without it" >&2; exit 2; }
-	docker compose build postgres
+	docker build --tag payment-manager-postgres:17.10 infra/postgres
 demo: $(READY) ## Tell the life of one order and one dispute to the running service
 	@$(APP) demo
 

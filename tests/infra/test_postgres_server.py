@@ -2,7 +2,10 @@
 of its folder and the cache.
 """
 
+import asyncio
 import os
+import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -11,7 +14,10 @@ import pytest
 from infra import cached_folder as cache
 from infra import postgres_server
 from infra.postgres_server import PostgresServer, ProgramsMissing
-from payment_manager.adapters.postgres import embedded
+from payment_manager.adapters.postgres import embedded, migrate
+from payment_manager.adapters.postgres.partitions.choice import partitions_of
+from payment_manager.adapters.postgres.partitions.partman import PartmanPartitions
+from payment_manager.adapters.postgres.pool import connection_pool
 
 
 def one(url: str, statement: str) -> object:
@@ -80,3 +86,37 @@ def test_without_the_programs_the_reason_is_told(
     reason = postgres_server.why_not()
     assert reason is not None
     assert reason.startswith("PostgreSQL 17 could not be fetched: ")
+
+
+async def test_the_images_init_script_lets_a_plain_role_have_its_days_made_by_pg_partman(
+    postgres_17: str,
+) -> None:
+    """The script of infra/postgres on the real server; only Docker is not in it."""
+    with psycopg.connect(postgres_17, autocommit=True) as connection:
+        connection.execute("CREATE ROLE payments_app LOGIN")
+        connection.execute("CREATE DATABASE payments")
+        connection.execute("ALTER DATABASE payments OWNER TO payments_app")
+    server = psycopg.conninfo.conninfo_to_dict(postgres_17)
+    script = Path(postgres_server.__file__).parent / "postgres" / "pg_partman.sh"
+    for _ in range(2):  # a container that was killed in its first start runs it once more
+        subprocess.run(
+            [script],
+            check=True,
+            env={
+                "PATH": f"{postgres_server.programs()}:{os.environ['PATH']}",
+                "PGHOST": str(server["host"]),
+                "PGPORT": str(server["port"]),
+                "POSTGRES_USER": "postgres",
+                "POSTGRES_DB": "payments",
+                "PARTMAN_ROLE": "payments_app",
+            },
+        )
+
+    url = postgres_17.replace("postgres@/postgres?", "payments_app@/payments?")
+    await asyncio.to_thread(migrate.upgrade, url)
+    now = datetime.now(UTC)
+    async with connection_pool(url, size_max=2) as pool:
+        partitions = await partitions_of(pool, "auto", 7)
+        assert isinstance(partitions, PartmanPartitions)
+        assert (await partitions.maintain(now)).days_ahead == 7
+        assert (await partitions.maintain(now + timedelta(days=9))).days_ahead == 7
