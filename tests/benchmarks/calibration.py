@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from uuid_utils import uuid7
 
 from payment_manager.adapters.postgres.statements import SQL
 from tests.benchmarks.generator import Measured, closed_loop
-from tests.benchmarks.report import Table, number
+from tests.benchmarks.report import Findings, Table, number
 from tests.benchmarks.service import running_bare_app
 
 _WAL_PAGE_BYTES = 8192
@@ -82,6 +82,14 @@ def machine_table(machine: Machine, database_url: str) -> tuple[Table, dict[str,
     table.add("durability", ", ".join(f"{name} {value}" for name, value in durable.items()))
     table.add("load before the run", f"{machine.load_before:.2f}")
     return table, durable
+
+
+def check_durability(findings: Findings, durable: Mapping[str, str]) -> None:
+    """No figure counts without."""
+    findings.bar(
+        "durability is on", ", ".join(DURABLE.values()), durable == DURABLE,
+        ", ".join(durable.values()),
+    )  # fmt: skip
 
 
 def add_speeds(table: Table, folder: Path, seconds: float, when: str) -> None:

@@ -60,12 +60,7 @@ async def measure(asked: Asked) -> None:
     ):
         table, durable = calibration.machine_table(machine, large.database_url)
         findings.keep(table)
-        findings.bar(
-            "durability is on",
-            ", ".join(calibration.DURABLE.values()),
-            durable == calibration.DURABLE,
-            ", ".join(durable.values()),
-        )
+        calibration.check_durability(findings, durable)
         await write_large_history(large.database_url, events)
         both = [contender("A", large, scattered=True), contender("B", empty, scattered=True)]
         before = {each.name: (each.taken_durably(), _wal_bytes(each)) for each in both}

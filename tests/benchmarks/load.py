@@ -85,18 +85,13 @@ async def measure(asked: Asked) -> None:
         table, durable = calibration.machine_table(machine, service.database_url)
         table.add("generator", generator)
         findings.keep(table)
-        findings.bar(
-            "durability is on",
-            ", ".join(calibration.DURABLE.values()),
-            durable == calibration.DURABLE,
-            ", ".join(durable.values()),
-        )
+        calibration.check_durability(findings, durable)
         ground = await _ground(service, asked, program)
         table = Table(
             f"Load, by {generator}",
             ("scenario", "stream", "load", "answered/s", "p50 ms", "p95 ms", "p99 ms", "max ms",
              "failed", "dropped", "processors busy"),
-            note="Processors busy: all that ran, the generator too.",
+            note="Processors busy: all that ran, the generator and its start too.",
         )  # fmt: skip
         times = TIME[scale.name]
         await _play(ground, pages(15 * times), table, findings)

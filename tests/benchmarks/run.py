@@ -107,12 +107,7 @@ class Run:
             table.add(f"bare append, {events} a transaction", f"{rate} events/s")
         self._findings.keep(table)
         self._calibration = table
-        self._findings.bar(
-            "durability is on",
-            ", ".join(calibration.DURABLE.values()),
-            durable == calibration.DURABLE,
-            ", ".join(durable.values()),
-        )
+        calibration.check_durability(self._findings, durable)
 
     def _add_speeds(self, table: Table, when: str) -> None:
         seconds = self._scale.calibration_seconds
