@@ -30,6 +30,7 @@ def test_kafka_modes_part_runs_through_and_finds_every_webhook_in_the_log() -> N
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(300)  # seconds; but services start, and a busy machine takes its time
 @pytest.mark.parametrize(
     "section",
     [large_write.SECTION, large_log.SECTION, load.SECTION],
