@@ -19,14 +19,17 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres import migrate
-from payment_manager.adapters.postgres.partitions import default_rows
+from payment_manager.adapters.postgres.audit import PostgresAudit
+from payment_manager.adapters.postgres.partitions import default_rows, native
 from payment_manager.adapters.postgres.partitions.choice import NoPartman, partitions_of
 from payment_manager.adapters.postgres.partitions.default_rows import PostgresDefaultRows
 from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.partitions.partman import PartmanPartitions
 from payment_manager.adapters.postgres.pool import connection_pool
+from payment_manager.adapters.postgres.read_model import PostgresReadModel
 from payment_manager.application.apply_webhooks import Taken
 from payment_manager.application.ports import (
+    EventsAsked,
     LogDay,
     Moved,
     Partitions,
@@ -34,6 +37,7 @@ from payment_manager.application.ports import (
     Unavailable,
     WriteRefused,
 )
+from payment_manager.application.verify import verify
 from tests.adapters.conftest import write_path
 from tests.clock import TODAY_AT_NOON, FakeClock, FakeEventIds
 from tests.conftest import clone
@@ -183,6 +187,22 @@ async def test_at_midnight_there_is_a_day_for_the_event_and_the_next_ones_are_ma
     ]
 
 
+@TWO
+async def test_a_reader_in_the_way_of_a_new_day_stops_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a backup, at the moment when the service starts."""
+    monkeypatch.setattr(native, "LOCK_TIMEOUT", "SET LOCAL lock_timeout = '50ms'")
+    partitions = await place.partitions()
+    await partitions.maintain(TODAY_AT_NOON)
+    async with await psycopg.AsyncConnection.connect(place.url) as reader:
+        await reader.execute("SELECT count(*) FROM order_events")
+        assert (await partitions.maintain(LATER)).days_ahead < 7
+
+    assert (await partitions.maintain(LATER)).days_ahead == 7
+
+
+@TWO
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/St_Johns"])
 async def test_a_day_begins_at_midnight_utc_whatever_the_servers_time_zone(
     place: Place, zone: str
@@ -217,6 +237,15 @@ async def test_an_event_lands_in_its_day_and_can_be_asked_for(
         assert await place.query(f"SELECT DISTINCT tableoid::regclass::text FROM {table}") == [
             (f"{table}_p{LATER:%Y%m%d}",)
         ]
+    for space, kind in ((Space.ORDER, "webhook_received"), (Space.DISPUTE, "webhook_opened")):
+        for asked in (
+            EventsAsked(space),
+            EventsAsked(space, kinds=[kind], time_from=LATER, time_to=LATER + timedelta(days=5)),
+        ):
+            [event] = await PostgresReadModel(place.pool).events(asked, None, 10)
+            assert (event.kind, event.created_at) == (kind, LATER)
+    report = await verify(PostgresAudit(place.pool))
+    assert (report.events, report.is_clean) == (2, True)
 
 
 async def test_both_make_the_very_same_tables(database_17: str, another_17: str) -> None:
@@ -461,8 +490,9 @@ async def test_a_detached_day_in_the_way_is_named_and_nothing_is_moved(
 
 KILLED = """
 import asyncio, os, signal, sys
-from payment_manager.adapters.postgres.partitions import default_rows
+from payment_manager.adapters.postgres.partitions import default_rows, native
 from payment_manager.adapters.postgres.pool import connection_pool
+from payment_manager.adapters.postgres.read_model import PostgresReadModel
 
 async def lock(connection, table):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -562,24 +592,14 @@ async def test_another_setting_of_days_ahead_is_taken_over(database_17: str) -> 
 
 async def test_a_log_that_a_reader_holds_is_taken_over_when_it_lets_go(database_17: str) -> None:
     async with place_at(database_17, "pg_partman") as place:
+        partitions = await place.partitions()
         async with await psycopg.AsyncConnection.connect(database_17) as reader:
             await reader.execute("SELECT count(*) FROM order_events")
-            work = asyncio.create_task(maintained(place))
-            await until_waited_for(place, "order_events")
-            await reader.rollback()
-        assert (await work).days_ahead == 8
+            assert (await partitions.maintain(TODAY_AT_NOON)).days_ahead == 8
+            assert await place.query("SELECT count(*) FROM partman.part_config") == [(0,)]
 
-
-async def maintained(place: Place) -> Any:
-    return await (await place.partitions()).maintain(TODAY_AT_NOON)
-
-
-async def until_waited_for(place: Place, table: str) -> None:
-    async with asyncio.timeout(30):
-        while not await place.query(
-            "SELECT 1 FROM pg_locks WHERE relation = %s::regclass AND NOT granted", table
-        ):
-            await asyncio.sleep(0.01)
+        assert (await partitions.maintain(TODAY_AT_NOON)).days_ahead == 8
+        assert await place.query("SELECT count(*) FROM partman.part_config") == [(2,)]
 
 
 # ── What the catalogue says ───────────────────────────────────────────────────────────────────────

@@ -28,6 +28,10 @@ LOCK = "SELECT pg_try_advisory_xact_lock(8230617002)"
 # Waiting long for the lock would make everybody behind us wait too; the next round tries again.
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
 
+# A reader of all days, such as a backup, is in the way of making one for as long as it lasts: no
+# reason not to start, as days are made well ahead. pg_partman turns errors into ones of its own.
+NOT_NOW = (psycopg.errors.LockNotAvailable, psycopg.errors.RaiseException)
+
 Make: TypeAlias = Callable[[psycopg.AsyncConnection, LogDay], Awaitable[None]]
 
 log = structlog.get_logger()
@@ -76,7 +80,13 @@ class NativePartitions:
                 for space in Space:
                     missing = wanted - await attached_days(connection, space)
                     for day in sorted(missing):
-                        made += await self._make_one(connection, LogDay(space, day))
+                        try:
+                            made += await self._make_one(connection, LogDay(space, day))
+                        except NOT_NOW as error:
+                            # The next round tries again; until then the health tells.
+                            reason = error.diag.message_primary
+                            log.warning("partitions_not_made", table=TABLES[space], reason=reason)
+                            break
         return made
 
     async def _make_one(self, connection: psycopg.AsyncConnection, day: LogDay) -> bool:

@@ -6,7 +6,6 @@ zone, so it is only ever called from our connections, which are in UTC; its back
 our logs alone. It never retires a day: that is the service's, which proves first.
 """
 
-import asyncio
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from payment_manager.adapters.postgres.partitions.native import (
     DAYS_AHEAD,
     LOCK,
     LOCK_TIMEOUT,
+    NOT_NOW,
     NativePartitions,
     begin_of,
 )
@@ -29,11 +29,9 @@ from payment_manager.application.ports import LogDay, PartitionHealth, Space
 MAJOR = 5
 """Its functions have other parameters before."""
 
-# Registering a log locks it against everybody for a moment. In the way of a long reader it is tried
-# again, rather than making all others wait behind us.
+# Registering a log locks it against everybody for a moment, once. With a reader in the way, days
+# are made without pg_partman until the next round: better than making all others wait behind us.
 _TAKE_OVER_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
-_TAKE_OVER_TRIES = 20
-_PAUSE_SECONDS = 0.2
 
 log = structlog.get_logger()
 
@@ -68,9 +66,11 @@ class PartmanPartitions:
             for name in ("take_over", "settings", "make_day", "run")
         }
         self._days = NativePartitions(pool, days_ahead=days_ahead, make=self._make_day)
+        self._native = NativePartitions(pool, days_ahead=days_ahead)
 
     async def maintain(self, now: datetime) -> PartitionHealth:
-        await self._take_over(now.date())
+        if not await self._take_over(now.date()):
+            return await self._native.maintain(now)
         health = await self._days.maintain(now)
         with translated():
             for table in TABLES.values():
@@ -79,37 +79,40 @@ class PartmanPartitions:
 
     async def make(self, first: date, last: date) -> int:
         """Make the missing days from `first` to `last`, both included; how many were made."""
-        await self._take_over(first)
-        return await self._days.make(first, last)
+        days = self._days if await self._take_over(first) else self._native
+        return await days.make(first, last)
 
-    async def _take_over(self, today: date) -> None:
+    async def _take_over(self, today: date) -> bool:
+        """Whether both logs are pg_partman's to make days for."""
         with translated():
             async with self._pool.connection() as connection:
                 for space in Space:
                     days = await attached_days(connection, space)
                     last_day = max(days | {today + timedelta(days=self._days_ahead)})
-                    await self._take_over_one(connection, TABLES[space], last_day)
+                    try:
+                        await self._take_over_one(connection, TABLES[space], last_day)
+                    except NOT_NOW as error:
+                        reason = error.diag.message_primary
+                        log.warning("partman_not_now", table=TABLES[space], reason=reason)
+                        return False
+        return True
 
     async def _take_over_one(
         self, connection: psycopg.AsyncConnection, table: str, last_day: date
     ) -> None:
-        values = {"table": table, "last_day": last_day.isoformat(), "days_ahead": self._days_ahead}
-        for tries_left in reversed(range(_TAKE_OVER_TRIES)):
-            try:
-                async with connection.transaction():
-                    await connection.execute(_TAKE_OVER_TIMEOUT)
-                    # One process at a time: of two, the second's would be an error.
-                    await connection.execute("SELECT pg_advisory_xact_lock(8230617002)")
-                    taken = await connection.execute(self._sql["take_over"], values)
-                    if taken.rowcount:
-                        log.info("partman_took_over", table=table)
-                    await connection.execute(self._sql["settings"], values)
-                return
-            except (psycopg.errors.RaiseException, psycopg.errors.LockNotAvailable) as error:
-                # pg_partman turns every error into one of its own, a lock's time-out too.
-                if "lock timeout" not in str(error) or not tries_left:
-                    raise
-            await asyncio.sleep(_PAUSE_SECONDS)
+        values = {
+            "table": table,
+            "last_day": last_day.isoformat(),
+            "days_ahead": self._days_ahead,
+        }
+        async with connection.transaction():
+            await connection.execute(_TAKE_OVER_TIMEOUT)
+            # One process at a time: of two, the second's would be an error.
+            await connection.execute("SELECT pg_advisory_xact_lock(8230617002)")
+            taken = await connection.execute(self._sql["take_over"], values)
+            if taken.rowcount:
+                log.info("partman_took_over", table=table)
+            await connection.execute(self._sql["settings"], values)
 
     async def _make_day(self, connection: psycopg.AsyncConnection, day: LogDay) -> None:
         values = {"table": TABLES[day.space], "begins": begin_of(day)}
@@ -122,6 +125,6 @@ class PartmanPartitions:
                 cursor = await connection.execute(LOCK)
                 if await cursor.fetchone() == (True,):
                     await connection.execute(self._sql["run"], {"table": table})
-        except psycopg.errors.RaiseException as error:
+        except NOT_NOW as error:
             # The days that are needed are there; what is left undone is done by the next round.
             log.warning("partman_round_failed", table=table, reason=error.diag.message_primary)
