@@ -220,6 +220,27 @@ async def test_an_empty_day_needs_no_copy_and_is_sealed_when_rows_came_after_all
     assert await query(SEALED_DAYS) == [("order_events", YESTERDAY, 1)]
 
 
+async def test_a_day_that_has_doubled_since_is_sealed_again(
+    day: None, packing: PostgresSealing, apply: ApplyWebhooks, query: Query
+) -> None:
+    await packing.seal(ORDERS, TODAY_AT_NOON)
+    await apply([as_webhook(order_webhook(f"moved-{number}")) for number in range(190)])
+    await query("SELECT pg_stat_force_next_flush()")
+    assert ORDERS not in await packing.unsealed(TODAY)
+
+    await apply([as_webhook(order_webhook(f"moved-{number}")) for number in range(190, 210)])
+
+    async with asyncio.timeout(30):  # a connection tells its counts once a second
+        while ORDERS not in await packing.unsealed(TODAY):
+            await query("SELECT pg_stat_force_next_flush()")
+            await asyncio.sleep(0.05)
+    sealed = await packing.seal(ORDERS, TODAY_AT_NOON)
+    assert sealed is not None
+    assert sealed.rows == 410
+    assert await query(SEALED_DAYS) == [("order_events", YESTERDAY, 410)]
+    assert ORDERS not in await packing.unsealed(TODAY)
+
+
 async def test_a_day_that_is_not_there_is_nobodys_trouble(packing: PostgresSealing) -> None:
     assert await packing.seal(LogDay(Space.ORDER, date(2001, 1, 2)), TODAY_AT_NOON) is (None)
 
