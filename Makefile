@@ -73,7 +73,7 @@ verify: $(READY) ## Prove that every row equals the fold of its events
 ##@ Labs
 .PHONY: lab-batching lab-unknown-outcome lab-duplicates lab-parking lab-paging \
         lab-poison-message lab-reorder lab-broker-away lab-rebalance lab-partitioning \
-        lab-index-choice
+        lab-index-choice lab-retention
 lab-batching: $(READY) ## One transaction a webhook, or one for all that are in flight
 	@$(BIN)/python -m labs.batching
 lab-unknown-outcome: $(READY) ## The provider takes the money and its answer gets lost
@@ -96,6 +96,8 @@ lab-partitioning: $(READY) ## Five million events in four layouts, one question 
 	@$(BIN)/python -m labs.partitioning $(addprefix --scale ,$(scale)) $(if $(reference),--reference)
 lab-index-choice: $(READY) ## Which index finds a kind's rows, and what each row pays for it
 	@$(BIN)/python -m labs.index_choice
+lab-retention: $(READY) ## What getting rid of old events costs, and whether they still answer
+	@$(BIN)/python -m labs.retention
 
 ##@ Set-up
 .PHONY: install lock help

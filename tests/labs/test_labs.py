@@ -27,6 +27,7 @@ from labs import (
     poison_message,
     rebalance,
     reorder,
+    retention,
 )
 from labs.month_chart import draw
 
@@ -49,7 +50,16 @@ def on_our_database(monkeypatch: pytest.MonkeyPatch, pool: AsyncConnectionPool) 
     async def database() -> AsyncIterator[AsyncConnectionPool]:
         yield pool
 
-    for lab in (batching, duplicates, index_choice, paging, parking, poison_message, reorder):
+    for lab in (
+        batching,
+        duplicates,
+        index_choice,
+        paging,
+        parking,
+        poison_message,
+        reorder,
+        retention,
+    ):
         monkeypatch.setattr(lab, "database", database)
 
 
@@ -201,3 +211,20 @@ async def test_ranges_beside_the_index_serve_a_question_and_a_page(
     recorded, alone, ours = names[1], names[-2], names[-1]
     assert question[ours] == question[alone] < question[recorded] / 2
     assert page[ours] == page[names[3]] < page[alone] / 5
+
+
+@pytest.mark.usefixtures("on_our_database")
+async def test_a_day_leaves_at_once_and_answers_as_before_from_a_tenth_of_its_size(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [costs, sizes] = await _run(monkeypatch, retention, DAYS=6, DAY_EVENTS=2_000, OLD_DAYS=4)
+    delete, vacuum, detach, archive = (row[1:] for row in costs)
+    _, _, before, after, buffers = range(5)
+    assert delete[before] == delete[after] == vacuum[after], "the space is not given back"
+    assert float(detach[after]) < float(detach[before])
+    assert float(archive[after]) < float(archive[before])
+    assert int(delete[buffers].replace(",", "")) > 3 * int(detach[buffers])
+    in_log, in_archive = (row[1:] for row in sizes)
+    assert in_archive[1] < in_log[1] / 4
+    assert in_archive[2] == in_log[2] == 400
+    assert "the same answer: yes" in capsys.readouterr().out
