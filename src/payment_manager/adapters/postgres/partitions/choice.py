@@ -11,7 +11,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
-from payment_manager.adapters.postgres.partitions.native import NativePartitions
+from payment_manager.adapters.postgres.partitions.native import LOCK, NativePartitions
 from payment_manager.adapters.postgres.partitions.partman import (
     MAJOR,
     Partman,
@@ -68,7 +68,7 @@ async def _installed(pool: AsyncConnectionPool) -> Partman:
     try:
         async with pool.connection() as connection, connection.transaction():
             # Two processes may start at the same moment.
-            await connection.execute("SELECT pg_advisory_xact_lock(8230617002)")
+            await connection.execute(LOCK)
             await connection.execute("CREATE SCHEMA IF NOT EXISTS partman")
             await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_partman SCHEMA partman")
     except (

@@ -108,7 +108,7 @@ class PartmanPartitions:
         async with connection.transaction():
             await connection.execute(_TAKE_OVER_TIMEOUT)
             # One process at a time: of two, the second's would be an error.
-            await connection.execute("SELECT pg_advisory_xact_lock(8230617002)")
+            await connection.execute(LOCK)
             taken = await connection.execute(self._sql["take_over"], values)
             if taken.rowcount:
                 log.info("partman_took_over", table=table)
@@ -122,9 +122,8 @@ class PartmanPartitions:
         try:
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(LOCK_TIMEOUT)
-                cursor = await connection.execute(LOCK)
-                if await cursor.fetchone() == (True,):
-                    await connection.execute(self._sql["run"], {"table": table})
+                await connection.execute(LOCK)
+                await connection.execute(self._sql["run"], {"table": table})
         except NOT_NOW as error:
             # The days that are needed are there; what is left undone is done by the next round.
             log.warning("partman_round_failed", table=table, reason=error.diag.message_primary)
