@@ -124,12 +124,12 @@ def test_killed_while_it_seals_it_loses_nothing_and_the_next_round_finishes(
     rows = database.execute(_ROWS.encode()).fetchall()
     if moment == "copying":
         process = run()
-        eventually(lambda: is_copying(database), every=0.002)
+        eventually(lambda: is_copying(database), timeout=60, every=0.002)
         process.kill()
     else:
         with a_writer_of_yesterday(database_url):
             process = run()
-            eventually(lambda: waits_for_the_day(database), every=0.01)
+            eventually(lambda: waits_for_the_day(database), timeout=60, every=0.01)
             process.kill()
         rows = database.execute(_ROWS.encode()).fetchall()  # the writer's one more
     process.wait(20)
@@ -150,7 +150,8 @@ def test_one_process_leads_and_when_it_is_killed_the_next_one_does(
 ) -> None:
     with a_writer_of_yesterday(database_url):
         leader = run()
-        eventually(lambda: waits_for_the_day(database), every=0.01)
+        eventually(lambda: waits_for_the_day(database), timeout=60, every=0.01)
+        leader.send_signal(signal.SIGSTOP)  # however slow the next one is, this one leads
 
         said = told(run())
 
@@ -168,7 +169,7 @@ def test_told_to_stop_it_stops_at_once_and_leaves_nothing(
 ) -> None:
     rows = database.execute(_ROWS.encode()).fetchall()
     process = run()
-    eventually(lambda: is_copying(database), every=0.002)
+    eventually(lambda: is_copying(database), timeout=60, every=0.002)
     process.send_signal(signal.SIGTERM)
     asked = monotonic()
     told(process, 128 + signal.SIGTERM)
