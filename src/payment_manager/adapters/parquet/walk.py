@@ -32,7 +32,7 @@ from payment_manager.application.ports import (
     StoredEvent,
 )
 
-WINDOW_BYTES = 64 * 1024 * 1024
+WINDOW_BYTES = 32 * 1024 * 1024
 """Of columns in memory. As rows they are larger, but those are made a share at a time."""
 
 MARKS = 32
