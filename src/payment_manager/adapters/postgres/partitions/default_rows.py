@@ -84,19 +84,20 @@ async def _moved(connection: AsyncConnection, space: Space) -> dict[LogDay, int]
         if await cursor.fetchone() == (False,):
             raise Unavailable("another process moves these rows already")
         for _ in range(_ROUNDS_MAX):
-            if await _copy_what_is_new(connection, space, copies) <= LATE_ROWS_MAX:
+            _, late = await _copy_what_is_new(connection, space, copies)
+            if late <= LATE_ROWS_MAX:
                 break
         if not copies:
             return {}
         await _lock(connection, table)
         try:
-            await _copy_what_is_new(connection, space, copies)
+            found, _ = await _copy_what_is_new(connection, space, copies)
         except psycopg.errors.QueryCanceled:
             raise Unavailable(
                 f"{table}: too many events come into the default partition to move them beside"
                 " their writers; nothing was moved. Try again when their day is over (UTC)"
             ) from None
-        if copies != await _found(connection, space):
+        if copies != found:
             raise WriteRefused(f"{table}: the copies are not what the default partition holds")
         attach = "\n".join(_of_day("default_attach_day", day) for day in copies)
         # One message: while the lock is held, nothing waits for this process.
@@ -106,16 +107,16 @@ async def _moved(connection: AsyncConnection, space: Space) -> dict[LogDay, int]
 
 async def _found(connection: AsyncConnection, space: Space) -> dict[LogDay, int]:
     cursor = await connection.execute(SQL["default_days"].format(table=TABLES[space]))
-    found: list[tuple[date, int]] = await cursor.fetchall()
-    return {LogDay(space, day): rows for day, rows in found}
+    counted: list[tuple[date, int]] = await cursor.fetchall()
+    return {LogDay(space, day): rows for day, rows in counted}
 
 
 async def _copy_what_is_new(
     connection: AsyncConnection, space: Space, copies: dict[LogDay, int]
-) -> int:
-    """Copy what isn't among the copies; how many rows."""
-    copied = 0
-    for day, rows in (await _found(connection, space)).items():
+) -> tuple[dict[LogDay, int], int]:
+    """Copy what isn't among the copies; what there was, and how many rows were copied."""
+    found, copied = await _found(connection, space), 0
+    for day, rows in found.items():
         if day not in copies:
             await _make_aside(connection, day)
             copies[day] = 0
@@ -123,7 +124,7 @@ async def _copy_what_is_new(
             new = await _copy(connection, day)
             copies[day] += new
             copied += new
-    return copied
+    return found, copied
 
 
 async def _make_aside(connection: AsyncConnection, day: LogDay) -> None:
