@@ -32,7 +32,6 @@ from payment_manager.application.ports import (
     EventsAsked,
     LogDay,
     Moved,
-    Partitions,
     Space,
     Unavailable,
     WriteRefused,
@@ -61,7 +60,9 @@ class Place:
     pool: AsyncConnectionPool
     event_ids: FakeEventIds = field(default_factory=FakeEventIds)
 
-    async def partitions(self, maker: Maker | None = None, days_ahead: int = 7) -> Partitions:
+    async def partitions(
+        self, maker: Maker | None = None, days_ahead: int = 7
+    ) -> NativePartitions | PartmanPartitions:
         return await partitions_of(self.pool, maker or self.maker, days_ahead)
 
     async def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -153,6 +154,16 @@ async def test_many_processes_at_once_make_each_day_once(place: Place) -> None:
     assert {health.days_ahead for health in found} == {7}
     today = LATER.date()
     assert span(today - timedelta(days=1), today + timedelta(days=7)) <= await place.days()
+
+
+@TWO
+async def test_days_of_the_past_are_made_when_they_are_asked_for(place: Place) -> None:
+    partitions = await place.partitions()
+    first = TODAY_AT_NOON.date() - timedelta(days=400)
+
+    assert await partitions.make(first, first + timedelta(days=2)) == 6  # of both logs
+    assert await partitions.make(first, first + timedelta(days=3)) == 2
+    assert span(first, first + timedelta(days=3)) <= await place.days()
 
 
 @ONE

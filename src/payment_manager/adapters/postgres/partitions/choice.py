@@ -18,7 +18,7 @@ from payment_manager.adapters.postgres.partitions.partman import (
     PartmanPartitions,
     find_partman,
 )
-from payment_manager.application.ports import Partitions, PortError
+from payment_manager.application.ports import PortError
 
 Choice: TypeAlias = Literal["auto", "native", "pg_partman"]
 
@@ -29,7 +29,9 @@ class NoPartman(PortError):
     """`PARTITIONS=pg_partman`, and this database can't have it; the message says what to do."""
 
 
-async def partitions_of(pool: AsyncConnectionPool, choice: Choice, days_ahead: int) -> Partitions:
+async def partitions_of(
+    pool: AsyncConnectionPool, choice: Choice, days_ahead: int
+) -> NativePartitions | PartmanPartitions:
     """Raises `Unavailable`, `NoPartman`."""
     match choice:
         case "native":
