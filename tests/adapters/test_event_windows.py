@@ -1,14 +1,18 @@
 """A question's windows are the question, cut at midnights, and few."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from payment_manager.adapters.postgres.event_windows import (
     DAYS_MAX,
+    GAP_MAX,
+    INSTANT,
     common,
     is_empty,
+    joined,
     windows,
 )
 
@@ -43,6 +47,19 @@ def test_a_window_is_whole_days_but_at_the_ends_twice_as_many_as_the_last_one(
         if 0 < n < len(found) - 1:
             assert begin.time() == end.time() == datetime.min.time()
             assert end - begin == min(days * 2**n, DAYS_MAX) * DAY
+
+
+@given(st.lists(st.tuples(moments, lengths), max_size=20))
+def test_joined_spans_cover_every_event_and_no_long_time_without_any(
+    lives: list[tuple[datetime, timedelta]],
+) -> None:
+    spans = [(first, first + length) for first, length in lives]
+    runs = joined(spans)
+    assert all(any(start <= first and last < end for start, end in runs) for first, last in spans)
+    assert runs == sorted(runs)
+    assert all(after[0] - before[1] > GAP_MAX for before, after in pairwise(runs))
+    assert {start for start, _ in runs} <= {first for first, _ in spans}
+    assert {end - INSTANT for _, end in runs} <= {last for _, last in spans}
 
 
 @given(*(st.none() | moments for _ in range(4)), moments)

@@ -10,6 +10,7 @@ touch.
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -23,9 +24,11 @@ from payment_manager.adapters.postgres.event_windows import (
     DAYS_FIRST_OF_STREAMS,
     DAYS_MAX,
     INSTANT,
+    Span,
     Window,
     common,
     is_empty,
+    joined,
     windows,
 )
 from payment_manager.adapters.postgres.partitions.days import TABLES
@@ -109,21 +112,15 @@ class PostgresReadModel:
         wanted: Window = (asked.time_from, asked.time_to)
         if after is not None:
             wanted = common(wanted, _from_place(after[0], asked.ascending))
-        days = DAYS_FIRST
         if asked.streams:
-            days = DAYS_FIRST_OF_STREAMS
-            ((first, last),) = await self._fetch(*_span_statement(asked))
-            if first is None:
-                return ()
-            wanted = common(wanted, (first, last + INSTANT))
-        cut = partial(windows, ascending=asked.ascending, days=days)
+            return await self._windows_of_streams(asked, wanted)
+        cut = partial(windows, ascending=asked.ascending, days=DAYS_FIRST)
         start, end = wanted
         if start and end and end - start <= timedelta(days=DAYS_MAX):
             return cut(start, end)
         # All that there is may be less, and may be much less.
         inside, strays = await self._extent(asked.space)
-        start, end = common(wanted, inside)
-        pieces = cut(start, end) if start and end else ()
+        pieces = cut(*common(wanted, inside))
         if not strays:
             return pieces
         # Events that lie outside of every day stand in the right place too; they are an alarm, so
@@ -132,7 +129,22 @@ class PostgresReadModel:
         order = (before, *pieces, behind) if asked.ascending else (behind, *pieces, before)
         return (piece for piece in order if not is_empty(piece))
 
-    async def _extent(self, space: Space) -> tuple[Window, bool]:
+    async def _windows_of_streams(self, asked: EventsAsked, wanted: Window) -> Iterable[Window]:
+        """Only where there is one of them; the order of the pieces is that of the page."""
+        text = SQL["events_spans"].format(owners=f"{asked.space}s", id=f"{asked.space}_id")
+        spans = await self._fetch(text, {"streams": _stream_ids(asked)})
+        clipped = (common(wanted, run) for run in joined(spans))
+        runs = [run for run in clipped if not is_empty(run)]
+        if sum((end - start for start, end in runs), timedelta()) > timedelta(days=DAYS_MAX):
+            inside, strays = await self._extent(asked.space)
+            # What lies outside of every day lies in its order's time all the same.
+            runs = runs if strays else [common(run, inside) for run in runs]
+        if not asked.ascending:
+            runs.reverse()
+        cut = partial(windows, ascending=asked.ascending, days=DAYS_FIRST_OF_STREAMS)
+        return chain.from_iterable(cut(start, end) for start, end in runs)
+
+    async def _extent(self, space: Space) -> tuple[Span, bool]:
         """From the first to the last day of a log that has events, and whether any event lies
         outside of every day. Never remembered: days come and go.
         """
@@ -201,11 +213,6 @@ def events_statement(
         direction=_direction(asked.ascending),
     )
     return text, values
-
-
-def _span_statement(asked: EventsAsked) -> tuple[str, Parameters]:
-    text = SQL["events_span"].format(owners=f"{asked.space}s", id=f"{asked.space}_id")
-    return text, {"streams": _stream_ids(asked)}
 
 
 def _stream_ids(asked: EventsAsked) -> list[str] | list[UUID]:
