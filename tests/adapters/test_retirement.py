@@ -17,12 +17,17 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.parquet.archive import ParquetArchive, aside
 from payment_manager.adapters.parquet.files import name_of
+from payment_manager.adapters.postgres.audit import PostgresAudit
+from payment_manager.adapters.postgres.partitions.choice import partitions_of
+from payment_manager.adapters.postgres.partitions.days import attached_days
+from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.application.ports import (
     ArchiveError,
     ArchiveFile,
     LogDay,
     Space,
 )
+from payment_manager.application.verify import verify
 from tests.adapters.conftest import Query
 from tests.adapters.past import (
     BEGINNING,
@@ -30,11 +35,13 @@ from tests.adapters.past import (
     LAST,
     OLD,
     PAST,
+    STEP,
     Past,
     table,
     template_database,
 )
-from tests.clock import TODAY_AT_NOON
+from tests.adapters.world import World
+from tests.clock import TODAY_AT_NOON, FakeClock
 
 Happening = Callable[[ArchiveFile], Awaitable[None]]
 
@@ -391,3 +398,29 @@ async def test_a_file_of_another_database_in_its_place_is_set_aside_and_not_lost
     [kept] = place.parent.glob("*.replaced")
     assert kept.read_bytes() == b"something else"
     assert len(past.archived(BUSY)[BUSY]) == 2
+
+
+# ── With pg_partman ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.integration
+async def test_pg_partman_goes_on_making_days_and_brings_none_back_that_left(
+    pool_17: AsyncConnectionPool, tmp_path: Path
+) -> None:
+    await NativePartitions(pool_17).make(FIRST, LAST)
+    partitions = await partitions_of(pool_17, "pg_partman", 7)
+    await partitions.maintain(TODAY_AT_NOON)
+    await World(pool_17, FakeClock(BEGINNING), STEP).make()
+    past = Past(pool_17, tmp_path / "archive")
+    audit = PostgresAudit(pool_17, past.archive)
+    before = await verify(audit)
+
+    assert set(await past.retire(past.archive)) == set(PAST)
+
+    health = await partitions.maintain(TODAY_AT_NOON + timedelta(days=1))
+    assert (health.days_ahead, health.default_rows) == (7, 0)
+    async with pool_17.connection() as connection:
+        for space in Space:
+            assert min(await attached_days(connection, space)) > LAST
+    after = await verify(audit)
+    assert (after.is_clean, after.events) == (before.is_clean, before.events) == (True, 23)
