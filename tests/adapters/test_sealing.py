@@ -6,12 +6,14 @@ knows where it stands without guessing at times.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import date, timedelta
 from time import monotonic
 
+import psycopg
 import pytest
+import pytest_asyncio
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
@@ -24,11 +26,14 @@ from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.apply_webhooks import ApplyWebhooks
 from payment_manager.application.ports import LogDay, Sealed, Space
 from tests.adapters.conftest import Query, write_path
-from tests.clock import TODAY_AT_NOON, FakeClock, FakeEventIds
+from tests.clock import TODAY_AT_NOON, FakeClock
+from tests.conftest import clone, database_on
 from tests.webhooks import as_webhook, chargeback_webhook, order_webhook
 
 TODAY = TODAY_AT_NOON.date()
-YESTERDAY = TODAY - timedelta(days=1)
+YESTERDAY_AT_NOON = TODAY_AT_NOON - timedelta(days=1)
+YESTERDAY = YESTERDAY_AT_NOON.date()
+EARLIER = LogDay(Space.ORDER, YESTERDAY - timedelta(days=1))
 ORDERS, DISPUTES = LogDay(Space.ORDER, YESTERDAY), LogDay(Space.DISPUTE, YESTERDAY)
 TABLE = table_of(ORDERS)
 
@@ -37,21 +42,33 @@ SEALED_DAYS = "SELECT log, day, sealed_rows FROM event_days ORDER BY log, day"
 LEFT_BEHIND = "SELECT relname FROM pg_class WHERE relname LIKE '%packed%'"
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def template_with_yesterday(postgres_server: str, template_database: str) -> str:
+    """Yesterday's events, of several kinds and in the order of time; to be cloned."""
+    name = "template_with_yesterday"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    async with connection_pool(database_on(postgres_server, name), size_max=1) as pool:
+        apply = write_path(pool, FakeClock(YESTERDAY_AT_NOON))
+        ids = [f"ord-{number}" for number in range(40)]
+        for status, minute in (("created", 0), ("failed", 1), ("success", 2), ("updated", 3)):
+            await apply([as_webhook(order_webhook(id, status, minute)) for id in ids])
+        await apply([as_webhook(order_webhook(id, "updated", 4)) for id in ids])
+        for status in ("opened", "closed", "updated"):
+            await apply([as_webhook(chargeback_webhook(id, status)) for id in ids])
+    return name
+
+
 @pytest.fixture
-async def apply(pool: AsyncConnectionPool) -> ApplyWebhooks:
+def database_url(postgres_server: str, template_with_yesterday: str) -> Iterator[str]:
+    with clone(postgres_server, template_with_yesterday) as url:
+        yield url
+
+
+@pytest.fixture
+def apply(pool: AsyncConnectionPool) -> ApplyWebhooks:
     """Records as of yesterday."""
-    return write_path(pool, FakeClock(TODAY_AT_NOON - timedelta(days=1)), FakeEventIds())
-
-
-@pytest.fixture
-async def day(apply: ApplyWebhooks) -> None:
-    """Yesterday's events, of several kinds and in the order of time."""
-    ids = [f"ord-{number}" for number in range(40)]
-    for status, minute in (("created", 0), ("failed", 1), ("success", 2), ("updated", 3)):
-        await apply([as_webhook(order_webhook(id, status, minute)) for id in ids])
-    await apply([as_webhook(order_webhook(id, "updated", 4)) for id in ids])
-    for status in ("opened", "closed", "updated"):
-        await apply([as_webhook(chargeback_webhook(id, status)) for id in ids])
+    return write_path(pool, FakeClock(YESTERDAY_AT_NOON + timedelta(hours=1)))
 
 
 @pytest.fixture
@@ -107,7 +124,7 @@ async def nothing_changed(query: Query) -> None:
 
 @pytest.mark.parametrize("which", [ORDERS, DISPUTES], ids=["orders", "disputes"])
 async def test_a_sealed_day_holds_the_same_rows_bit_for_bit(
-    day: None, packing: PostgresSealing, query: Query, which: LogDay
+    packing: PostgresSealing, query: Query, which: LogDay
 ) -> None:
     rows = f"SELECT e::text FROM {table_of(which)} AS e ORDER BY event_id"
     before = await query(rows)
@@ -121,7 +138,7 @@ async def test_a_sealed_day_holds_the_same_rows_bit_for_bit(
 
 
 async def test_a_sealed_day_lies_as_questions_read_it(
-    day: None, packing: PostgresSealing, query: Query
+    packing: PostgresSealing, query: Query
 ) -> None:
     order = "SELECT array_agg(event_id ORDER BY ctid), array_agg(event_id ORDER BY {}) FROM {}"
     told = order.format(SQL["sealed_order"], TABLE)
@@ -135,7 +152,7 @@ async def test_a_sealed_day_lies_as_questions_read_it(
 
 
 async def test_indexes_constraints_and_bounds_are_what_they_were(
-    day: None, packing: PostgresSealing, query: Query
+    packing: PostgresSealing, query: Query
 ) -> None:
     indexes = (
         "SELECT i.indexrelid::regclass::text, inhparent::regclass::text, i.indisprimary,"
@@ -162,7 +179,7 @@ async def test_indexes_constraints_and_bounds_are_what_they_were(
 
 
 async def test_statistics_are_fresh_and_no_vacuum_is_due(
-    day: None, packing: PostgresSealing, query: Query
+    packing: PostgresSealing, query: Query
 ) -> None:
     await packing.seal(ORDERS, TODAY_AT_NOON)
 
@@ -179,7 +196,7 @@ async def test_statistics_are_fresh_and_no_vacuum_is_due(
 
 
 async def test_a_row_that_comes_late_into_a_sealed_day_is_there(
-    day: None, packing: PostgresSealing, apply: ApplyWebhooks, query: Query
+    packing: PostgresSealing, apply: ApplyWebhooks, query: Query
 ) -> None:
     await packing.seal(ORDERS, TODAY_AT_NOON)
 
@@ -190,9 +207,7 @@ async def test_a_row_that_comes_late_into_a_sealed_day_is_there(
     assert ORDERS not in await packing.unsealed(TODAY)
 
 
-async def test_days_are_sealed_once_and_the_oldest_first(
-    day: None, packing: PostgresSealing
-) -> None:
+async def test_days_are_sealed_once_and_the_oldest_first(packing: PostgresSealing) -> None:
     due = await packing.unsealed(TODAY)
     assert [each.day for each in due] == sorted(each.day for each in due)
     assert {ORDERS, DISPUTES} < set(due)
@@ -206,22 +221,22 @@ async def test_days_are_sealed_once_and_the_oldest_first(
 
 
 async def test_an_empty_day_needs_no_copy_and_is_sealed_when_rows_came_after_all(
-    packing: PostgresSealing, apply: ApplyWebhooks, query: Query
+    packing: PostgresSealing, pool: AsyncConnectionPool, query: Query
 ) -> None:
-    empty = await packing.seal(ORDERS, TODAY_AT_NOON)
+    empty = await packing.seal(EARLIER, TODAY_AT_NOON)
     assert empty is not None
     assert (empty.rows, empty.locked_seconds) == (0, 0.0)
-    assert ORDERS not in await packing.unsealed(TODAY)
+    assert EARLIER not in await packing.unsealed(TODAY)
 
-    await one_more(apply)
+    await one_more(write_path(pool, FakeClock(TODAY_AT_NOON - timedelta(days=2))))
 
-    assert ORDERS in await packing.unsealed(TODAY)
-    assert await packing.seal(ORDERS, TODAY_AT_NOON) is not None
-    assert await query(SEALED_DAYS) == [("order_events", YESTERDAY, 1)]
+    assert EARLIER in await packing.unsealed(TODAY)
+    assert await packing.seal(EARLIER, TODAY_AT_NOON) is not None
+    assert await query(SEALED_DAYS) == [("order_events", EARLIER.day, 1)]
 
 
 async def test_a_day_that_has_doubled_since_is_sealed_again(
-    day: None, packing: PostgresSealing, apply: ApplyWebhooks, query: Query
+    packing: PostgresSealing, apply: ApplyWebhooks, query: Query
 ) -> None:
     await packing.seal(ORDERS, TODAY_AT_NOON)
     await apply([as_webhook(order_webhook(f"moved-{number}")) for number in range(190)])
@@ -246,7 +261,7 @@ async def test_a_day_that_is_not_there_is_nobodys_trouble(packing: PostgresSeali
 
 
 async def test_an_index_made_later_is_on_sealed_days_too(
-    day: None, packing: PostgresSealing, query: Query
+    packing: PostgresSealing, query: Query
 ) -> None:
     await query("CREATE INDEX by_kind ON order_events (kind) INCLUDE (sequence) WHERE sequence > 1")
 
@@ -265,7 +280,7 @@ async def test_an_index_made_later_is_on_sealed_days_too(
 
 
 async def test_a_row_committed_between_copy_and_swap_is_not_lost(
-    day: None, packing: PostgresSealing, query: Query, database_url: str
+    packing: PostgresSealing, query: Query, database_url: str
 ) -> None:
     async with beside(database_url) as writer:
         await a_late_row(writer)
@@ -282,7 +297,7 @@ async def test_a_row_committed_between_copy_and_swap_is_not_lost(
 
 
 async def test_a_writer_that_does_not_end_is_left_in_peace(
-    day: None, one_try: None, packing: PostgresSealing, query: Query, database_url: str
+    one_try: None, packing: PostgresSealing, query: Query, database_url: str
 ) -> None:
     async with beside(database_url) as writer:
         await a_late_row(writer)
@@ -295,7 +310,7 @@ async def test_a_writer_that_does_not_end_is_left_in_peace(
 
 
 async def test_a_writer_that_began_before_writes_into_the_sealed_day(
-    day: None, packing: PostgresSealing, query: Query, database_url: str
+    packing: PostgresSealing, query: Query, database_url: str
 ) -> None:
     async with beside(database_url, "REPEATABLE READ") as writer:
         await writer.execute("SELECT count(*) FROM orders")
@@ -307,7 +322,7 @@ async def test_a_writer_that_began_before_writes_into_the_sealed_day(
 
 
 async def test_webhooks_that_wait_for_the_swap_are_applied(
-    day: None, packing: PostgresSealing, apply: ApplyWebhooks, query: Query
+    packing: PostgresSealing, apply: ApplyWebhooks, query: Query
 ) -> None:
     async def write() -> None:
         for number in range(60):
@@ -327,7 +342,7 @@ async def test_webhooks_that_wait_for_the_swap_are_applied(
 
 
 async def test_a_reader_with_an_older_snapshot_sees_every_row_once(
-    day: None, packing: PostgresSealing, query: Query, database_url: str
+    packing: PostgresSealing, query: Query, database_url: str
 ) -> None:
     before = await query(ROWS)
     async with beside(database_url, "REPEATABLE READ") as reader:
@@ -341,7 +356,7 @@ async def test_a_reader_with_an_older_snapshot_sees_every_row_once(
 
 
 async def test_a_long_reader_keeps_nobody_waiting_but_the_sealer(
-    day: None, one_try: None, packing: PostgresSealing, query: Query, database_url: str
+    one_try: None, packing: PostgresSealing, query: Query, database_url: str
 ) -> None:
     slowest, over = 0.0, False
 
@@ -365,7 +380,7 @@ async def test_a_long_reader_keeps_nobody_waiting_but_the_sealer(
 
 
 async def test_a_reader_that_ends_soon_is_waited_for(
-    day: None, packing: PostgresSealing, query: Query, database_url: str
+    packing: PostgresSealing, query: Query, database_url: str
 ) -> None:
     async with beside(database_url) as reader:
         await reader.execute("SELECT FROM order_events LIMIT 1")
@@ -380,7 +395,7 @@ async def test_a_reader_that_ends_soon_is_waited_for(
 
 
 async def test_two_sealers_at_once_seal_a_day_once(
-    day: None, packing: PostgresSealing, pool: AsyncConnectionPool, query: Query
+    packing: PostgresSealing, pool: AsyncConnectionPool, query: Query
 ) -> None:
     before = await query(ROWS)
 
@@ -394,7 +409,7 @@ async def test_two_sealers_at_once_seal_a_day_once(
 
 
 async def test_a_cancelled_sealing_leaves_nothing(
-    day: None, packing: PostgresSealing, query: Query, database_url: str
+    packing: PostgresSealing, query: Query, database_url: str
 ) -> None:
     async with beside(database_url) as writer:
         await a_late_row(writer)
@@ -424,11 +439,11 @@ async def test_one_process_leads_until_it_ends(pool: AsyncConnectionPool) -> Non
 
 
 async def test_days_that_pg_partman_makes_are_sealed_and_it_goes_on(database_17: str) -> None:
-    yesterday = FakeClock(TODAY_AT_NOON - timedelta(days=1))
+    yesterday = FakeClock(YESTERDAY_AT_NOON)
     async with connection_pool(database_17, size_max=4) as pool:
         partitions = await partitions_of(pool, "pg_partman", days_ahead=7)
         await partitions.maintain(yesterday.now())
-        await write_path(pool, yesterday)([as_webhook(order_webhook()) for _ in range(20)])
+        await write_path(pool, yesterday)([as_webhook(order_webhook()) for _ in range(40)])
         async with pool.connection() as connection:
             before = await (await connection.execute(ROWS)).fetchall()
 
@@ -436,7 +451,7 @@ async def test_days_that_pg_partman_makes_are_sealed_and_it_goes_on(database_17:
             health = await partitions.maintain(TODAY_AT_NOON)
 
             assert sealed is not None
-            assert (sealed.rows, health.default_rows) == (20, 0)
+            assert (sealed.rows, health.default_rows) == (40, 0)
             assert health.days_ahead >= 7
             assert await (await connection.execute(ROWS)).fetchall() == before
             assert await (await connection.execute(LEFT_BEHIND)).fetchall() == []

@@ -225,10 +225,10 @@ async def test_webhooks_are_taken_while_days_are_made_sealed_and_detached(
 
     async def flow() -> None:
         address, meter = Address("127.0.0.1", service.port), CpuMeter(service.process.pid)
-        while not await asyncio.to_thread(upkeep_done, service) and len(rounds) < 20:
+        while not await asyncio.to_thread(upkeep_done, service) and len(rounds) < 30:
             asked = open_loop(
                 address, requests, meter,
-                per_second=PER_SECOND, connections=32, seconds=3, warm_up_seconds=0,
+                per_second=PER_SECOND, connections=32, seconds=2, warm_up_seconds=0,
             )  # fmt: skip
             rounds.append(await asked)
 
