@@ -598,6 +598,19 @@ async def test_pg_partman_neither_retires_our_days_nor_works_on_them_by_itself(
         ) == [(None, "off", True), (None, "off", True)]
 
 
+async def test_taking_over_a_log_without_days_makes_none_that_nobody_asked_for(
+    database_17: str,
+) -> None:
+    async with place_at(database_17, "pg_partman") as place:
+        for day in await place.days():
+            await place.query(f"DROP TABLE order_events_p{day:%Y%m%d}")
+        first = TODAY_AT_NOON.date() - timedelta(days=400)
+
+        await (await place.partitions()).make(first, first)
+
+        assert await place.days() == {first, TODAY_AT_NOON.date() + timedelta(days=7)}
+
+
 async def test_another_setting_of_days_ahead_is_taken_over(database_17: str) -> None:
     async with place_at(database_17, "pg_partman") as place:
         await (await place.partitions(days_ahead=3)).maintain(TODAY_AT_NOON)
