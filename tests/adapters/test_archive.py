@@ -1,5 +1,6 @@
 """The archive answers as the log did, and says so where it can't."""
 
+import asyncio
 import itertools
 import json
 import os
@@ -261,6 +262,22 @@ async def test_what_another_round_writes_is_not_taken_for_what_was_checked(
     await other.publish(theirs)
     assert await all_of(other, theirs) == [event(1), event(2)]
     assert not aside(tmp_path / theirs.name, theirs).exists()
+
+
+async def test_a_stop_in_the_middle_leaves_no_file(archive: ParquetArchive, tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
+    async def endless() -> AsyncIterator[Sequence[StoredEvent]]:
+        for first in itertools.count(step=1000):
+            yield [event(number) for number in range(first, first + 1000)]
+            begun.set()
+
+    writing = asyncio.create_task(archive.write(DAY, endless()))
+    await begun.wait()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
 
 
 @pytest.mark.parametrize(

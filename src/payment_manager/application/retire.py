@@ -7,6 +7,7 @@ and the next round begins that day anew.
 """
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -54,7 +55,8 @@ class Retire:
             if done:
                 log.info("day_detached", space=day.space, day=str(day.day))
             return done
-        file = await self._archive.write(day, self._retirement.events(day))
+        async with aclosing(self._retirement.events(day)) as events:
+            file = await self._archive.write(day, events)
         await self._archive.check(file)
         done = await self._retirement.drop(file, now, partial(self._archive.publish, file))
         if done:

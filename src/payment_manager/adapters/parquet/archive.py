@@ -14,6 +14,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from threading import Lock
 from uuid import uuid4
 
 import pyarrow.parquet as pq
@@ -124,7 +125,7 @@ def aside(path: Path, file: ArchiveFile) -> Path:
 
 
 class _Writer:
-    """One day on its way to the disk. Used by one thread at a time."""
+    """One day on its way to the disk. Locked: who stops waiting for a thread does not stop it."""
 
     def __init__(self, folder: Path, day: LogDay) -> None:
         self._day = day
@@ -134,6 +135,7 @@ class _Writer:
         self._last = ("", 0, b"")
         self._waiting: list[StoredEvent] = []
         self._waiting_bytes = 0
+        self._lock = Lock()
         with told(self._path):
             if not folder.is_dir():
                 raise ArchiveError(f"EVENTS_ARCHIVE_DIR: no folder {folder}")
@@ -154,7 +156,7 @@ class _Writer:
             )
 
     def add(self, events: Sequence[StoredEvent]) -> None:
-        with told(self._path):
+        with self._lock, told(self._path):
             self._digest.add(events)
             for event in events:
                 place = (event.order_id, event.sequence, event.event_id.bytes)
@@ -167,7 +169,7 @@ class _Writer:
                     self._write_group()
 
     def finish(self) -> ArchiveFile:
-        with told(self._path):
+        with self._lock, told(self._path):
             self._write_group()
             digest = self._digest
             file = ArchiveFile(self._day, self._name, digest.rows, digest.digest())
@@ -181,11 +183,12 @@ class _Writer:
 
     def give_up(self) -> None:
         """Whatever ended it: what was written is no file."""
-        try:
-            self._parquet.close()
-        except Exception as error:  # the disk that is full says so again
-            log.debug("archive_part_not_closed", reason=type(error).__name__)
-        self._part.unlink(missing_ok=True)
+        with self._lock:
+            try:
+                self._parquet.close()
+            except Exception as error:  # the disk that is full says so again
+                log.debug("archive_part_not_closed", reason=type(error).__name__)
+            self._part.unlink(missing_ok=True)
 
     def _write_group(self) -> None:
         if self._waiting:
