@@ -46,7 +46,6 @@ class ExplainingReadModel(PostgresReadModel):
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         super().__init__(pool)
-        self._pool = pool
         self._noted: list[Explained] = []
 
     def noted(self) -> Sequence[Explained]:
