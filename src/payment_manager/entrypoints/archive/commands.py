@@ -65,7 +65,7 @@ def archive_commands(ask: Asking, compare: Comparing) -> typer.Typer:
         asked = EventsAsked(
             space=space,
             streams=_many(order_ids) or [_uuid(each) for each in _many(dispute_ids)],
-            kinds=_many(kinds),
+            kinds=_kinds(log, _many(kinds)),
             time_from=_time(time_from),
             time_to=_time(time_to),
             ascending=sort_asc,
@@ -98,6 +98,16 @@ def _space(log: str) -> Any:
 
 def _many(values: list[str] | None) -> list[str]:
     return [part for value in values or () for part in value.split(",") if part]
+
+
+def _kinds(log: str, kinds: list[str]) -> list[str]:
+    from payment_manager.contracts.events import DISPUTE_KINDS, ORDER_KINDS
+
+    known = ORDER_KINDS if log == "orders" else DISPUTE_KINDS
+    for kind in kinds:
+        if kind not in known:
+            _wrong("--kinds", f"{kind} is none of {', '.join(known)}")
+    return kinds
 
 
 def _uuid(text: str) -> str:
