@@ -50,13 +50,14 @@ LOCK_MS_MAX = 250
 # short; copying all of it again costs more than trying again.
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
 
+_WAIT_SHORTLY = f"SET LOCAL lock_timeout = '{LOCK_MS_MAX}ms'"
+
 # Under the lock everything is catalogue, milliseconds. More means that something is wrong, such as
 # a process that was stopped in that very moment: better no sealing than no service.
-_SWAP_SETTINGS = f"""
-SET LOCAL lock_timeout = '{LOCK_MS_MAX}ms';
+_AT_ONCE = """
+SET LOCAL statement_timeout = '1s';
 SET LOCAL idle_in_transaction_session_timeout = '1s'
 """
-_SWAP_AT_ONCE = "SET LOCAL statement_timeout = '1s'"
 
 # Some milliseconds of this process's time; requests that it serves come in between.
 _CHUNK_BYTES = 128 * 1024
@@ -295,15 +296,15 @@ async def _swapped(day: LogDay, now: datetime, copy: _Copy, connection: AsyncCon
 async def _swap(day: LogDay, now: datetime, copy: _Copy, connection: AsyncConnection) -> float:
     partition = sql.Identifier(table_of(day))
     packed = sql.Identifier(f"{table_of(day)}_packed")
-    await connection.execute(_SWAP_SETTINGS)
+    await connection.execute(_WAIT_SHORTLY)
     # Late writers are waited for, and wait from now on; readers don't.
     await connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(partition))
     cursor = await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(partition))
     [(rows,)] = await cursor.fetchall()
     if rows != copy.rows:
         raise _Later(f"{rows - copy.rows} rows came while it was copied")
-    await connection.execute(_SWAP_AT_ONCE)
     await _remember(day, now, copy.rows, connection)
+    await connection.execute(_AT_ONCE)
     asked = monotonic()
     # One message: while the lock is held, nothing waits for this process.
     await connection.execute(
