@@ -29,8 +29,8 @@ log = structlog.get_logger()
 _SETTINGS = {
     # Times are compared and answered in UTC, whatever the server's own zone is.
     "timezone": "UTC",
-    # Each statement here has one good plan; planning a partitioned table anew for each call costs
-    # more than running it.
+    # Each statement here has one good plan, and keeps it. Those that read the logs by time don't:
+    # they are planned for their values (decision 23).
     "plan_cache_mode": "force_generic_plan",
     # Every statement walks an index. A plan made while the tables were small would read them whole
     # for as long as the connection lives, since it is kept.
