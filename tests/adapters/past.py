@@ -21,9 +21,9 @@ from tests.conftest import database_on
 
 BEGINNING = TODAY_AT_NOON - timedelta(days=30)
 STEP = timedelta(hours=8)
-"""Between two things that happen: the world takes five days, and an order's life spans some."""
+"""Between two things that happen: an order's life spans some days."""
 
-FIRST, LAST = BEGINNING.date(), BEGINNING.date() + timedelta(days=6)
+FIRST, LAST = BEGINNING.date(), BEGINNING.date() + timedelta(days=4)
 
 OLD = timedelta(days=10)
 """A retention that all of it is past."""
