@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres import migrate, seed
 from payment_manager.adapters.postgres.audit import PostgresAudit
-from payment_manager.adapters.postgres.partitions import default_rows, native
+from payment_manager.adapters.postgres.partitions import moment, native
 from payment_manager.adapters.postgres.partitions.choice import NoPartman, partitions_of
 from payment_manager.adapters.postgres.partitions.default_rows import PostgresDefaultRows
 from payment_manager.adapters.postgres.partitions.native import NativePartitions
@@ -467,7 +467,7 @@ async def test_rows_that_come_while_others_are_moved_are_moved_too(
 async def test_a_reader_in_the_way_is_waited_for_without_stopping_others(
     place: Place, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(default_rows, "PAUSES_SECONDS", (0.01,))
+    monkeypatch.setattr(moment, "PAUSES_SECONDS", (0.01,))
     await without_days(place, clock, 0)
     before = await catalogue(place)
     async with await psycopg.AsyncConnection.connect(place.url) as reader:
@@ -509,7 +509,7 @@ async def test_a_detached_day_in_the_way_is_named_and_nothing_is_moved(
 
 KILLED = """
 import asyncio, os, signal, sys
-from payment_manager.adapters.postgres.partitions import default_rows, native
+from payment_manager.adapters.postgres.partitions import default_rows, moment, native
 from payment_manager.adapters.postgres.pool import connection_pool
 from payment_manager.adapters.postgres.read_model import PostgresReadModel
 

@@ -271,7 +271,7 @@ async def test_a_long_reader_keeps_a_day_and_nobody_queues_behind_us_for_long(
     past: Past, database_url: str, query: Query, monkeypatch: pytest.MonkeyPatch, archived: bool
 ) -> None:
     monkeypatch.setattr(
-        "payment_manager.adapters.postgres.partitions.retirement.PAUSES_SECONDS", (0.01,)
+        "payment_manager.adapters.postgres.partitions.moment.PAUSES_SECONDS", (0.01,)
     )
     log = await log_of(query, Space.ORDER)
     now = (BEGINNING + timedelta(days=1)).replace(hour=0) + OLD  # two days are due

@@ -17,7 +17,7 @@ import pytest_asyncio
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from payment_manager.adapters.postgres.partitions import sealing
+from payment_manager.adapters.postgres.partitions import moment
 from payment_manager.adapters.postgres.partitions.choice import partitions_of
 from payment_manager.adapters.postgres.partitions.days import leading, table_of
 from payment_manager.adapters.postgres.partitions.sealing import PostgresSealing
@@ -78,7 +78,7 @@ def packing(pool: AsyncConnectionPool) -> PostgresSealing:
 
 @pytest.fixture
 def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealing, "PAUSES_SECONDS", ())
+    monkeypatch.setattr(moment, "PAUSES_SECONDS", ())
 
 
 async def one_more(apply: ApplyWebhooks) -> None:
@@ -374,7 +374,7 @@ async def test_a_long_reader_keeps_nobody_waiting_but_the_sealer(
         over = True
         await asking
 
-    assert slowest < sealing.LOCK_MS_MAX / 1000 + 0.5
+    assert slowest < moment.LOCK_MS_MAX / 1000 + 0.5
     await nothing_changed(query)
     assert await packing.seal(ORDERS, TODAY_AT_NOON) is not None
 

@@ -8,7 +8,6 @@ ends it leaves the log as it was. The copies are frozen and the old rows leave w
 every snapshot, however old, sees each row once.
 """
 
-import asyncio
 import tempfile
 from datetime import date
 
@@ -19,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
 from payment_manager.adapters.postgres.partitions.days import TABLES, table_of
+from payment_manager.adapters.postgres.partitions.moment import IN_THE_WAY, when_free
 from payment_manager.adapters.postgres.partitions.native import begin_of, end_of
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import LogDay, Moved, Space, Unavailable, WriteRefused
@@ -39,12 +39,6 @@ _LOCKED_SETTINGS = """
 SET LOCAL statement_timeout = '2s';
 SET LOCAL idle_in_transaction_session_timeout = '2s'
 """
-
-LOCK_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
-"""What waits behind us waits no longer than this, each time that we try."""
-
-PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Between tries: mostly a reader in the way is gone soon."""
 
 LATE_ROWS_MAX = 1000
 """As many are copied under the lock, in some milliseconds; with more, another round comes first."""
@@ -152,19 +146,15 @@ async def _copy(connection: AsyncConnection, day: LogDay) -> int:
 
 async def _lock(connection: AsyncConnection, table: str) -> None:
     """Nobody reads or writes the log from now on, until the transaction ends."""
-    for pause in (*PAUSES_SECONDS, None):
-        try:
-            # A savepoint: while we pause, nothing is locked.
-            async with connection.transaction():
-                await connection.execute(LOCK_TIMEOUT)
-                await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-            break
-        except psycopg.errors.LockNotAvailable:
-            if pause is None:
-                raise Unavailable(
-                    f"{table} is in use by a long transaction; nothing was moved, try again"
-                ) from None
-            await asyncio.sleep(pause)
+    try:
+        await when_free(
+            connection,
+            lambda: connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"),
+        )
+    except IN_THE_WAY:
+        raise Unavailable(
+            f"{table} is in use by a long transaction; nothing was moved, try again"
+        ) from None
     await connection.execute(_LOCKED_SETTINGS)
 
 

@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
 from payment_manager.adapters.postgres.partitions.days import TABLES, attached_days
+from payment_manager.adapters.postgres.partitions.moment import WAIT_SHORTLY
 from payment_manager.adapters.postgres.partitions.native import (
     DAYS_AHEAD,
     LOCK,
@@ -28,10 +29,6 @@ from payment_manager.application.ports import LogDay, PartitionHealth, Space
 
 MAJOR = 5
 """Its functions have other parameters before."""
-
-# Registering a log locks it against everybody for a moment, once. With a reader in the way, days
-# are made without pg_partman until the next round: better than making all others wait behind us.
-_TAKE_OVER_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
 
 log = structlog.get_logger()
 
@@ -106,7 +103,9 @@ class PartmanPartitions:
             "days_ahead": self._days_ahead,
         }
         async with connection.transaction():
-            await connection.execute(_TAKE_OVER_TIMEOUT)
+            # Registering a log locks it against everybody for a moment, once. With a reader in the
+            # way, days are made without pg_partman until the next round.
+            await connection.execute(WAIT_SHORTLY)
             # One process at a time: of two, the second's would be an error.
             await connection.execute(LOCK)
             taken = await connection.execute(self._sql["take_over"], values)

@@ -6,7 +6,6 @@ are the very rows that it has. Taking a day out of a log needs the log for itsel
 reads it for long makes us wait a quarter of a second and try later, not everybody behind us.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
@@ -19,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
 from payment_manager.adapters.postgres.partitions.days import TABLES, attached_days, table_of
+from payment_manager.adapters.postgres.partitions.moment import IN_THE_WAY, when_free
 from payment_manager.adapters.postgres.pool import connection_beside
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import ArchiveFile, LogDay, Space, StoredEvent
@@ -48,14 +48,9 @@ LOCK TABLE {partition} IN SHARE ROW EXCLUSIVE MODE
 # The log: everybody waits behind us. Under the lock all is catalogue, milliseconds; a process that
 # was stopped in that very moment must not hold it for long.
 _LEAVE = """
-SET LOCAL lock_timeout = '250ms';
 SET LOCAL statement_timeout = '1s';
 SET LOCAL idle_in_transaction_session_timeout = '1s';
 {statements}
-"""
-
-PAUSES_SECONDS = (0.5, 1.0, 2.0)
-"""Between tries. A reader in the way is short, or a walk over the whole log: the next round comes.
 """
 
 _SPACES = {table: space for space, table in TABLES.items()}
@@ -177,16 +172,13 @@ async def _locked(connection: AsyncConnection, day: LogDay) -> bool:
 
 async def _left(connection: AsyncConnection, statements: Sequence[str]) -> bool:
     """Do it in this transaction, which then has the log for itself: to be ended at once."""
-    for pause in (*PAUSES_SECONDS, None):
-        try:
-            async with connection.transaction():  # what was locked is let go
-                # One message: while the lock is held, nothing waits for this process.
-                await connection.execute(_LEAVE.format(statements=";\n".join(statements)))
-            return True
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            if pause is not None:
-                await asyncio.sleep(pause)
-    return False
+    # One message: while the lock is held, nothing waits for this process.
+    text = _LEAVE.format(statements=";\n".join(statements))
+    try:
+        await when_free(connection, lambda: connection.execute(text))
+    except IN_THE_WAY:
+        return False
+    return True
 
 
 async def _record(

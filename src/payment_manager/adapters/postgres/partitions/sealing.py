@@ -24,6 +24,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
 from payment_manager.adapters.postgres.partitions.days import TABLES, attached_days, table_of
+from payment_manager.adapters.postgres.partitions.moment import IN_THE_WAY, when_free
 from payment_manager.adapters.postgres.pool import connection_beside
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import LogDay, LogExtent, Sealed
@@ -43,14 +44,6 @@ _SETTINGS = {
     "max_parallel_maintenance_workers": "0",
 }
 
-# What waits behind us waits no longer than this, each time that we try.
-LOCK_MS_MAX = 250
-
-# Between tries. A reader is in the way for as long as its transaction lasts, and mostly that is
-# short; copying all of it again costs more than trying again.
-PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
-
-_WAIT_SHORTLY = f"SET LOCAL lock_timeout = '{LOCK_MS_MAX}ms'"
 
 # Under the lock everything is catalogue, milliseconds. More means that something is wrong, such as
 # a process that was stopped in that very moment: better no sealing than no service.
@@ -63,12 +56,6 @@ SET LOCAL idle_in_transaction_session_timeout = '1s'
 _CHUNK_BYTES = 128 * 1024
 
 _PROGRESS_SECONDS = 15.0
-
-_IN_THE_WAY = (
-    psycopg.errors.LockNotAvailable,
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.QueryCanceled,
-)
 
 log = structlog.get_logger()
 
@@ -162,7 +149,7 @@ class PostgresSealing:
                     sql.Identifier(partition)
                 )
             )
-        except (*_IN_THE_WAY, psycopg.errors.UndefinedTable) as error:
+        except (*IN_THE_WAY, psycopg.errors.UndefinedTable) as error:
             raise _Later(f"the day is in use: {type(error).__name__}") from None
         cursor = await writing.execute(SQL["day_to_seal"], names)
         found = await cursor.fetchone()
@@ -281,22 +268,15 @@ async def _indexes(
 
 async def _swapped(day: LogDay, now: datetime, copy: _Copy, connection: AsyncConnection) -> float:
     """The copy stands in the day's place once this is committed; when the lock was asked for."""
-    for pause in (*PAUSES_SECONDS, None):
-        try:
-            async with connection.transaction():
-                return await _swap(day, now, copy, connection)
-        except _IN_THE_WAY as error:
-            # The savepoint is rolled back, so nothing is locked while we wait.
-            if pause is None:
-                raise _Later(f"the log is in use: {type(error).__name__}") from None
-            await asyncio.sleep(pause)
-    raise AssertionError("the last try has no pause")
+    try:
+        return await when_free(connection, lambda: _swap(day, now, copy, connection))
+    except IN_THE_WAY as error:
+        raise _Later(f"the log is in use: {type(error).__name__}") from None
 
 
 async def _swap(day: LogDay, now: datetime, copy: _Copy, connection: AsyncConnection) -> float:
     partition = sql.Identifier(table_of(day))
     packed = sql.Identifier(f"{table_of(day)}_packed")
-    await connection.execute(_WAIT_SHORTLY)
     # Late writers are waited for, and wait from now on; readers don't.
     await connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(partition))
     cursor = await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(partition))
