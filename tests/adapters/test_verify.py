@@ -78,6 +78,18 @@ async def test_what_the_write_path_wrote_is_clean_and_counted(
     assert report.outcomes[Space.ORDER, Outcome.STALE] == 1
 
 
+async def test_a_decision_that_ends_a_submission_is_two_events_of_one_moment_and_clean(
+    audit: PostgresAudit, pool: AsyncConnectionPool, clock: FakeClock, query: Query
+) -> None:
+    await World(pool, clock).webhooks(chargeback_webhook("disputed", "closed", 30, "won"))
+    kinds = await query(
+        "SELECT kind FROM dispute_events WHERE dispute_id = %s ORDER BY created_at, event_id",
+        dispute_id_of("disputed"),
+    )
+    assert kinds[-2:] == [("provider_decision",), ("submission_failed",)]
+    assert found(await verify(audit)) == {}
+
+
 async def test_rebuilding_what_is_whole_writes_nothing(audit: PostgresAudit, query: Query) -> None:
     versions = "SELECT xmin::text, ctid::text FROM orders UNION SELECT xmin::text, ctid::text FROM"
     before = await query(f"{versions} disputes")
@@ -301,7 +313,7 @@ IRREPARABLE: dict[str, tuple[FindingKind, str, str]] = {
         " AND sequence = 1",
     ),
     "time that goes back": (
-        FindingKind.TIME_NOT_INCREASING, "event 2 is not later than the one before it",
+        FindingKind.TIME_NOT_INCREASING, "event 2 is earlier than the one before it",
         "UPDATE order_events SET created_at = created_at - interval '1 hour'"
         " WHERE order_id = 'plain' AND sequence = 2",
     ),

@@ -341,8 +341,9 @@ class _Log:
                 detail = f"{logged.sequence} comes after {last_sequence}"
                 self.note(FindingKind.SEQUENCE_BROKEN, detail)
                 folded.is_sound = False
-            if last_time is not None and logged.created_at <= last_time:
-                detail = f"event {logged.sequence} is not later than the one before it"
+            # The events of one command share its time.
+            if last_time is not None and logged.created_at < last_time:
+                detail = f"event {logged.sequence} is earlier than the one before it"
                 self.note(FindingKind.TIME_NOT_INCREASING, detail)
             last_sequence, last_time = logged.sequence, logged.created_at
             if isinstance(logged.event, Unreadable):

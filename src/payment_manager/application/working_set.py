@@ -3,8 +3,8 @@ done.
 
 How to think about it: a transaction loads some orders with their disputes, puts commands to them
 one after the other, and saves everything once. Each command sees what the ones before it did. Time
-is given out here: an aggregate's events are strictly later than those before them, even if the
-clock went back, so the log in time order is the log in sequence.
+is given out here: a command's events are strictly later than those of the commands before it, even
+if the clock went back, so the log in order of time and event id is the log in sequence.
 """
 
 from collections.abc import Callable, Sequence
