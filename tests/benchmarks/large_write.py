@@ -34,9 +34,6 @@ RATIO_BAR = 0.9
 
 CONNECTIONS = 64
 
-# Its hour is not the run's: with ten minutes between two rounds, a turn or two would have one.
-_SETTINGS = {"MAINTENANCE": "off"}
-
 METHOD = f"""
 Two services as users start them, each with an embedded PostgreSQL of its own and durability on; A's
 holds a log of {DAYS} days and five million events with their orders ({EVENTS_AN_ORDER} webhooks
@@ -55,8 +52,8 @@ async def measure(asked: Asked) -> None:
     scale, findings = asked.scale, asked.findings
     events = EVENTS[scale.name]
     async with (
-        running_service(asked.folder / "large", _SETTINGS) as large,
-        running_service(asked.folder / "empty", _SETTINGS) as empty,
+        running_service(asked.folder / "large", {}) as large,
+        running_service(asked.folder / "empty", {}) as empty,
     ):
         table, durable = calibration.machine_table(machine, large.database_url)
         findings.keep(table)

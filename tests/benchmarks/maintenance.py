@@ -35,7 +35,12 @@ TURNS_MAX = 60
 """Of some seconds each: maintenance that isn't done by then never will be."""
 
 # The day is over for long, and past its retention as soon as it is sealed.
-_SETTINGS = {"MAINTENANCE_INTERVAL": "500ms", "SEAL_AFTER": "1s", "EVENTS_RETENTION": "2d"}
+_SETTINGS = {
+    "MAINTENANCE": "service",
+    "MAINTENANCE_INTERVAL": "500ms",
+    "SEAL_AFTER": "1s",
+    "EVENTS_RETENTION": "2d",
+}
 
 METHOD = """
 One service with an embedded PostgreSQL and durability on takes webhooks at a fixed rate: first

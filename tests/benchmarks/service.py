@@ -67,6 +67,8 @@ async def running_service(
         "DATA_DIR": str(folder),
         "PORT": "0",
         "LOG_FORMAT": "json",
+        # A round every ten minutes would hit one turn and not another; it has a section of its own.
+        "MAINTENANCE": "off",
         # Nothing answers there: no benchmark asks the provider.
         "SILVERGATE_BASE_URL": "http://127.0.0.1:9",
         # The code of this checkout, wherever the installed package points.

@@ -53,6 +53,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "synchronous_commit": "on",
         "full_page_writes": "on",
         "shared_buffers": "256MB",  # the hot rows of a small machine; the system caches the rest
+        # Who reads a whole log holds some four locks for each day of it: enough for years of days.
+        "max_locks_per_transaction": "256",
         "max_connections": "100",  # each costs some MB when it works; the service uses a few dozen
         # Fewer checkpoints under load, since after each the next change of a page logs the whole
         # page. Costs disk, and some seconds of recovery after a crash.
