@@ -72,7 +72,7 @@ def _intro(began: datetime, scale: str) -> str:
     minutes = (datetime.now(UTC) - began).total_seconds() / 60
     return (
         f"Measured on {began:%Y-%m-%d} at {began:%H:%M} UTC, at commit {_commit()}: the "
-        f"{scale} run, {minutes:.0f} minutes."
+        f"{scale} run, {minutes:.0f} minute{'' if round(minutes) == 1 else 's'}."
     )
 
 
