@@ -35,6 +35,7 @@ THEIR_TIMES = [
 SETTINGS = {
     "TZ": "Pacific/Auckland",
     "PARTITION_DAYS_AHEAD": "1",
+    "MAINTENANCE": "service",
     "MAINTENANCE_INTERVAL": "300ms",
     "SEAL_AFTER": "1s",
 }
