@@ -25,7 +25,8 @@ from tests.many_days import KINDS, RARE, TODAY, Happened, database_of_days, mome
 from tests.webhooks import order_webhook
 
 DAYS = 800
-FIRST = TODAY - timedelta(days=DAYS - 1)
+# Up to yesterday: what comes in while a test runs is newer than all of it, at any hour.
+FIRST = TODAY - timedelta(days=DAYS)
 LONG_LIVED = "ord-long-lived"
 
 _numbers = count(1)
@@ -48,7 +49,7 @@ def url(postgres_server: str) -> str:
     """The database. The tests' server has it, since an embedded one would flush thousands of new
     files to the disk.
     """
-    url = database_of_days(postgres_server, "many_days", DAYS)
+    url = database_of_days(postgres_server, "many_days", DAYS + 1)
     write_orders(url, _happened())
     return url
 
