@@ -1,20 +1,19 @@
 """Java servers by Maven coordinates: which Java runs them, and their jars, fetched once a machine.
 
 How to think about it: a server is a `pom.xml` that names what it needs and whose own version is the
-server's. Maven copies those jars into a cache folder of that version, under a lock, and the folder
-gets its name only when it is whole: a half-filled one is never seen, however many start at once.
+server's. Maven copies those jars into a folder of that version, once a machine (`cached_folder`).
 """
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from infra.cached_folder import cached_folder, path_of
 
 JAVA_VERSION_MIN = 17
 """What Kafka 4 needs (its compatibility page)."""
@@ -52,7 +51,7 @@ def why_no_java_server(pom: Path) -> str | None:
     """Why the server of `pom` can't run on this machine, in words; None where it can."""
     if find_java() is None:
         return f"no Java {JAVA_VERSION_MIN} or newer found (JAVA_HOME, /usr/lib/jvm, PATH)"
-    if not _folder(pom).is_dir() and shutil.which("mvn") is None:
+    if not path_of(_name(pom)).is_dir() and shutil.which("mvn") is None:
         return "no Maven (mvn) found on PATH to fetch the server's jars with"
     return None
 
@@ -76,21 +75,12 @@ def jars(pom: Path) -> Path:
 
     Raises JarsMissing.
     """
-    folder = _folder(pom)
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it, however we end
-        if not folder.is_dir():
-            _fetch(pom, folder)
-    return folder
+    return cached_folder(_name(pom), lambda folder: _fetch(pom, folder))
 
 
 def _fetch(pom: Path, folder: Path) -> None:
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     command = ["mvn", "-q", "-B", "-f", str(pom), _MAVEN_GOAL]
-    command += ["-DincludeScope=runtime", f"-DoutputDirectory={unfinished}"]
+    command += ["-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
     try:
         maven = subprocess.run(
             command,
@@ -100,24 +90,19 @@ def _fetch(pom: Path, folder: Path) -> None:
             text=True,
             timeout=_MAVEN_SECONDS_MAX,
         )
-        if maven.returncode != 0:
-            raise JarsMissing(f"Maven could not fetch what {pom} names:\n{maven.stdout[-2000:]}")
-        unfinished.chmod(0o755)
-        unfinished.rename(folder)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise JarsMissing(f"Maven could not fetch what {pom} names: {error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    if maven.returncode != 0:
+        raise JarsMissing(f"Maven could not fetch what {pom} names:\n{maven.stdout[-2000:]}")
 
 
-def _folder(pom: Path) -> Path:
-    """`…/kafka-4.3.1-0a1b2c3d`: another pom is another folder, even of the same version."""
+def _name(pom: Path) -> str:
+    """`kafka-4.3.1-0a1b2c3d`: another pom is another folder, even of the same version."""
     text = pom.read_text()
     version = re.search(r"<version>(.+?)</version>", text)
     assert version is not None, f"{pom} says no version"
-    cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return cache_dir / "payment-manager" / f"{pom.parent.name}-{version[1]}-{digest}"
+    return f"{pom.parent.name}-{version[1]}-{digest}"
 
 
 def _java(home: Path) -> Java | None:
