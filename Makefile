@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 APP    := $(BIN)/payment-manager
 SERVER_TESTS := integration or e2e
 SLOW_TESTS   := $(SERVER_TESTS) or benchmark or chaos
-COMPILE := $(BIN)/uv pip compile pyproject.toml --extra archive --quiet --universal --python-version 3.11 \
+COMPILE := $(BIN)/uv pip compile pyproject.toml --extra archive --extra search --quiet --universal --python-version 3.11 \
            --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help

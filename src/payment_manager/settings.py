@@ -37,6 +37,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0
 Days = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(days=1))]
 Path_ = Annotated[str, Field(pattern=r"^/\S*$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
+IndexName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
 
 
@@ -109,6 +110,16 @@ class Settings(BaseSettings):
     read from them once more must still be known.
     """
 
+    opensearch_urls: str | None = None
+    """Unset: search is answered from PostgreSQL."""
+    opensearch_index_orders: IndexName = "events-orders"
+    opensearch_index_disputes: IndexName = "events-disputes"
+    opensearch_index_order_states: IndexName = "orders"
+    opensearch_index_dispute_states: IndexName = "disputes"
+    opensearch_ca_file: Path | None = None
+    search_projection: Literal["service", "off"] = "service"
+    """Whether the API keeps search up to date, or `payment-manager project` alone."""
+
     silvergate_base_url: str | None = None
     silvergate_capture_path: Path_ = "/api/v1/capture"
     silvergate_submit_representment_path: Path_ = "/api/v1/dispute-representments/create"
@@ -117,7 +128,9 @@ class Settings(BaseSettings):
     simulator_port: Port = 3001
 
     @field_validator(
-        "log_level", "log_format", "webhook_mode", "partitions", "maintenance", mode="before"
+        *("log_level", "log_format", "webhook_mode", "partitions", "maintenance"),
+        "search_projection",
+        mode="before",
     )
     @classmethod
     def _any_case(cls, value: Any) -> Any:
@@ -144,6 +157,29 @@ class Settings(BaseSettings):
         ):
             raise ValueError("must be host:port, or several of them with commas between")
         return ",".join(brokers)
+
+    @field_validator("opensearch_urls")
+    @classmethod
+    def _search_urls(cls, value: str | None) -> str | None:
+        urls = [url.strip().rstrip("/") for url in value.split(",")] if value else []
+        if not all(re.fullmatch(r"https?://[^\s/?#,]+(/[^\s?#,]*)?", url) for url in urls):
+            raise ValueError("must be an http or https URL, or several with commas between")
+        return ",".join(urls) or None
+
+    @field_validator(
+        *("opensearch_index_disputes", "opensearch_index_order_states"),
+        "opensearch_index_dispute_states",
+    )
+    @classmethod
+    def _own_index(cls, value: str, info: ValidationInfo) -> str:
+        for name in info.data:
+            other = info.data[name]
+            if not name.startswith("opensearch_index_") or not isinstance(other, str):
+                continue
+            # The names of an index's copies begin with its own.
+            if value == other or value.startswith(f"{other}-") or other.startswith(f"{value}-"):
+                raise ValueError(f"must not be or begin like {name.upper()}: each has its own")
+        return value
 
     @field_validator("kafka_disputes_topic", "kafka_disputes_consumer_group")
     @classmethod

@@ -22,7 +22,7 @@ ORDERS, DISPUTES = 400, 80
 TABLES = {
     "dead_letter_actions", "event_days",
     "orders", "disputes", "evidence", "provider_intents", "order_events", "dispute_events",
-    "webhook_ids", "parked_webhooks",
+    "webhook_ids", "parked_webhooks", "event_batches", "projections", "projection_rejects",
 }  # fmt: skip
 
 

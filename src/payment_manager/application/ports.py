@@ -6,6 +6,7 @@ one of the errors below; a driver's own error never comes through.
 
     PortError
     ├── Unavailable     passing: a connection, a failover, a deadlock. Later the call may succeed
+    │   └── IndexTrouble    the search server's
     ├── WriteRefused    lasting: the database will never take this write
     └── ArchiveError    for people: a disk is full, a folder is missing, a file is damaged
 """
@@ -805,6 +806,427 @@ class UpkeepTelemetry(Protocol):
     def retention(self, overdue_days: int) -> None:
         """How many days are past their retention and still there: none, or an alarm."""
         ...
+
+
+# ── Search: a projection of the logs and of the rows ─────────────────────────────────────────────
+
+
+class Document(StrEnum):
+    """What search holds, each kind in an index of its own."""
+
+    ORDER_EVENT = "order_event"
+    DISPUTE_EVENT = "dispute_event"
+    ORDER = "order"
+    DISPUTE = "dispute"
+
+
+class LoggedEvent(NamedTuple):
+    """An event of either log. `dispute_id`: None of an order's own; `data` as it was recorded."""
+
+    event_id: UUID
+    order_id: str
+    dispute_id: UUID | None
+    sequence: int
+    kind: str
+    provider_event_id: str | None
+    data: str
+    created_at: datetime
+    correlation_id: str
+    position: int
+
+
+class OrderState(NamedTuple):
+    """An order's row, flat. `sequence`: its last event's; `captured_minor` in `capture_currency`;
+    `recorded_at`: its first event's time.
+    """
+
+    order_id: str
+    sequence: int
+    user_id: UUID
+    status: str
+    on_hold: bool
+    was_held: bool
+    amount_minor: int | None
+    currency: str | None
+    capture_status: str | None
+    captured_minor: int | None
+    capture_currency: str | None
+    captured_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    recorded_at: datetime
+
+
+class DisputeState(NamedTuple):
+    """A dispute's row, flat. `disputed_at`: `opened_at`, or `recorded_at` where the provider never
+    said when it was opened; by it disputes are counted in time.
+    """
+
+    dispute_id: UUID
+    order_id: str
+    sequence: int
+    user_id: UUID
+    status: str
+    reason: str
+    amount_minor: int
+    currency: str
+    opened_at: datetime | None
+    evidence_due_at: datetime | None
+    submitted_at: datetime | None
+    closed_at: datetime | None
+    submitting_id: str | None
+    disputed_at: datetime
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """How far an answer's source has come: all that was recorded before `time` is in it, and the
+    logs up to these positions.
+    """
+
+    time: datetime
+    order_position: int
+    dispute_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a projection has of the logs, durably and visibly. `seen` is opaque: the transactions
+    that are in it. `build`: which copy of the projection it is about. `missed_events`: those that
+    had left the logs before they could be read.
+    """
+
+    build: str
+    seen: str
+    as_of: AsOf
+    missed_events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A piece of the logs, and the rows that its events changed, as they are by now.
+
+    `checkpoint`: the one behind it; `is_last`: nothing more was committed when it was read.
+    """
+
+    events: Sequence[LoggedEvent]
+    orders: Sequence[OrderState]
+    disputes: Sequence[DisputeState]
+    checkpoint: Checkpoint
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be projected: how many events, and since when the oldest."""
+
+    events: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A document that the index will never take; `error` repeats nothing of its content."""
+
+    document: Document
+    document_id: str
+    error: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One moment of the database: `seen` as a checkpoint has it, and what there is to be projected
+    by then, archived days included.
+    """
+
+    seen: str
+    as_of: AsOf
+    counts: Mapping[Document, int]
+
+
+class EventTail(Protocol):
+    """The logs, followed: every event comes, however slow its transaction. Raises `Unavailable`."""
+
+    async def checkpoint(self) -> Checkpoint | None:
+        """Where the projection is; None: it is to be built from nothing, since there is none, or
+        its checkpoint is another server's.
+        """
+        ...
+
+    async def after(
+        self, checkpoint: Checkpoint, limit: int, *, upto: Moment | None = None
+    ) -> Stretch:
+        """About `limit` events behind `checkpoint`, one transaction at least; with `upto` none of
+        what that moment doesn't see. In the order of each order.
+        """
+        ...
+
+    async def save(self, old: Checkpoint, new: Checkpoint, rejects: Sequence[SetAside]) -> bool:
+        """Move the checkpoint; what was set aside with it. False: it is not at `old` any more."""
+        ...
+
+    async def backlog(self, checkpoint: Checkpoint) -> Backlog: ...
+
+    async def rejects(self, build: str) -> Sequence[SetAside]:
+        """What was set aside, newest first, at most a thousand."""
+        ...
+
+    def leading(self) -> AbstractAsyncContextManager[bool]:
+        """Whether this process projects meanwhile; at most one does."""
+        ...
+
+
+class WholeLog(Protocol):
+    """Everything that is to be projected, for a build from nothing. Raises `Unavailable`."""
+
+    def building(self) -> AbstractAsyncContextManager[bool]:
+        """Whether this process builds meanwhile; at most one does."""
+        ...
+
+    async def begin(self, build: str) -> Checkpoint:
+        """From here on the tail gives what comes later than this moment, however long it takes."""
+        ...
+
+    def events(self) -> AsyncGenerator[Sequence[LoggedEvent], None]:
+        """All events that were committed when `begin` returned, and some later ones; detached and
+        archived days too. Some may come twice.
+        """
+        ...
+
+    def orders(self) -> AsyncGenerator[Sequence[OrderState], None]: ...
+
+    def disputes(self) -> AsyncGenerator[Sequence[DisputeState], None]: ...
+
+    async def moment(self) -> Moment:
+        """Counted as of one moment; reads the logs once."""
+        ...
+
+    async def finish(self, checkpoint: Checkpoint, rejects: Sequence[SetAside]) -> None:
+        """The built copy is the projection now, and stands at this checkpoint."""
+        ...
+
+    async def abandon(self) -> None:
+        """Nothing is built any more."""
+        ...
+
+    async def sample(
+        self, size: int
+    ) -> tuple[Sequence[LoggedEvent], Sequence[OrderState], Sequence[DisputeState]]:
+        """About so many of each, from all over the logs and tables."""
+        ...
+
+
+class IndexTrouble(Unavailable):
+    """The search server is away, slow, full, read-only or answers nonsense; `str` says which."""
+
+
+class SearchIndex(Protocol):
+    """The documents, in the search server. A document is taken once, and never goes back to an
+    older version; whatever was written may be written again.
+
+    Every method raises `IndexTrouble`: then some of it may have been done.
+    """
+
+    async def build(self) -> str | None:
+        """Which build answers under the names that are asked; None: none, or not all of it."""
+        ...
+
+    async def write(
+        self,
+        events: Sequence[LoggedEvent],
+        orders: Sequence[OrderState],
+        disputes: Sequence[DisputeState],
+        *,
+        build: str | None = None,
+    ) -> Sequence[SetAside]:
+        """Durable when it returns, in `build` or the one that answers; what was refused for good.
+
+        A write to a build that is gone raises `IndexTrouble`.
+        """
+        ...
+
+    async def refresh(self, *, build: str | None = None) -> None:
+        """What was written is found by questions from now on."""
+        ...
+
+    async def start_build(self, build: str) -> None:
+        """Empty indices beside those that answer. Leftovers of other unfinished builds go."""
+        ...
+
+    async def counts(self, *, build: str | None = None) -> Mapping[Document, int]: ...
+
+    async def answer_from(self, build: str) -> None:
+        """This build answers from now on, in one step; the one before it is dropped."""
+        ...
+
+    async def differing(
+        self,
+        events: Sequence[LoggedEvent],
+        orders: Sequence[OrderState],
+        disputes: Sequence[DisputeState],
+    ) -> Sequence[tuple[Document, str, str]]:
+        """Those of these that the index has not, or not like this: kind, id and what is wrong."""
+        ...
+
+
+# ── Search: questions ────────────────────────────────────────────────────────────────────────────
+
+
+class Word(NamedTuple):
+    """A word that must be there; `is_beginning`: a word that begins like this."""
+
+    text: str
+    is_beginning: bool = False
+
+
+class Interval(StrEnum):
+    """UTC; a week begins on Monday."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsSought:
+    """Every word must be among an event's words; an event of any of these orders, of their
+    disputes, or of any of these disputes. Newest first, by (created_at, event_id). Half open.
+    """
+
+    words: Sequence[Word] = ()
+    kinds: Sequence[str] = ()
+    order_ids: Sequence[str] = ()
+    dispute_ids: Sequence[UUID] = ()
+    time_from: datetime | None = None
+    time_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisputesSought:
+    """The window is about `disputed_at`; `months` as 2026-11; `amount_ranges` by name. Newest
+    recorded first, by (recorded_at, dispute_id).
+    """
+
+    words: Sequence[Word] = ()
+    statuses: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+    currencies: Sequence[str] = ()
+    months: Sequence[str] = ()
+    amount_ranges: Sequence[str] = ()
+    order_ids: Sequence[str] = ()
+    time_from: datetime | None = None
+    time_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvents:
+    """`next`: where to go on, if there may be more; a page may be short for all that."""
+
+    events: Sequence[LoggedEvent]
+    next: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDisputes:
+    disputes: Sequence[DisputeState]
+    next: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """How many of the disputes sought there are in all, and by value."""
+
+    total: int
+    statuses: Mapping[str, int]
+    reasons: Mapping[str, int]
+    currencies: Mapping[str, int]
+    months: Mapping[str, int]
+    amount_ranges: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticsAsked:
+    """The window is half open; both ends stand on the interval's bounds."""
+
+    interval: Interval
+    time_from: datetime
+    time_to: datetime
+    reasons: Sequence[str] = ()
+    currencies: Sequence[str] = ()
+
+
+class DisputeCell(NamedTuple):
+    """Disputes of one currency that were opened (counted at `disputed_at`), won or lost (at
+    `closed_at`) in one interval, or for one reason within the window; the other of the two is None.
+    """
+
+    start: datetime | None
+    reason: str | None
+    what: str
+    currency: str
+    disputes: int
+    amount_minor: int
+
+
+class OrderCell(NamedTuple):
+    """Orders of one status, created in one interval; of those, how many are on hold, were ever, and
+    were captured.
+    """
+
+    start: datetime
+    status: str
+    orders: int
+    on_hold: int
+    was_held: int
+    captured: int
+
+
+class SearchSource(Protocol):
+    """Who answers questions of search: two of them, the same answers. Raises `Unavailable`, also
+    for what took too long.
+    """
+
+    name: str
+
+    async def as_of(self) -> AsOf | None:
+        """What answers to questions put from now on have at least; None: it can't answer yet."""
+        ...
+
+    async def has_event(self, event_id: UUID) -> bool: ...
+
+    async def events(
+        self, sought: EventsSought, after: Place | None, limit: int
+    ) -> FoundEvents: ...
+
+    async def disputes(
+        self, sought: DisputesSought, after: Place | None, limit: int
+    ) -> FoundDisputes: ...
+
+    async def facets(self, sought: DisputesSought) -> Facets: ...
+
+    async def dispute_cells(self, asked: AnalyticsAsked) -> Sequence[DisputeCell]:
+        """By interval, and by reason. Amounts are exact."""
+        ...
+
+    async def order_cells(self, asked: AnalyticsAsked) -> Sequence[OrderCell]:
+        """By the provider's `created_at`; `currencies` are the orders' own, `reasons` left out."""
+        ...
+
+
+class SearchTelemetry(Protocol):
+    """What is told of the projection. Never raises, never waits."""
+
+    def projected(self, events: int, documents: int, seconds: float) -> None: ...
+
+    def search_lag(self, events: int, seconds: float) -> None:
+        """How many events wait, and since when the oldest (0: none waits)."""
+        ...
+
+    def search_health(self, degraded: bool, rejects: int) -> None: ...
+
+    def search_answered(self, source: str, question: str, seconds: float) -> None: ...
 
 
 # ── Proof and repair ──────────────────────────────────────────────────────────────────────────────

@@ -5,8 +5,9 @@ How to think about it: a row is written as a JSON object and unpacked by the ser
 driver needs for arrays of text. Reading goes through the driver.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +33,9 @@ from payment_manager.domain.money import Money
 from payment_manager.domain.order import AttemptStatus, Capture, HoldReason, Order, OrderStatus
 
 Row = dict[str, Any]
+
+_RUN_GAP_MAX = timedelta(seconds=1)
+"""A command's or a batch's events have one time, or lie within moments."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -349,6 +353,30 @@ def event_row(recorded: Recorded) -> Row:
         "data": msgspec.Raw(data),
         "created_at": recorded.created_at,
         "correlation_id": recorded.correlation_id,
+    }
+
+
+def batch_rows(events: Sequence[Recorded]) -> Iterator[Row]:
+    """Where these events are: usually all at one time, and so in one row. Those of a long history,
+    written at once, are many runs of time, each of which is read without what lies in between.
+    """
+    run: list[Recorded] = []
+    for event in sorted(events, key=attrgetter("created_at")):
+        if run and event.created_at - run[-1].created_at > _RUN_GAP_MAX:
+            yield _batch_row(run)
+            run = []
+        run.append(event)
+    if run:
+        yield _batch_row(run)
+
+
+def _batch_row(run: Sequence[Recorded]) -> Row:
+    orders = sum(event.space is Space.ORDER for event in run)
+    return {
+        "first_at": run[0].created_at,
+        "last_at": run[-1].created_at,
+        "order_events": orders,
+        "dispute_events": len(run) - orders,
     }
 
 

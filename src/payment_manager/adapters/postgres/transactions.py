@@ -68,6 +68,7 @@ class PostgresTransaction:
             "save_intents": list(_intent_rows(changes)),
             "append_order_events": _event_rows(changes, Space.ORDER),
             "append_dispute_events": _event_rows(changes, Space.DISPUTE),
+            "append_batches": list(rows.batch_rows(changes.events)),
             "save_webhook_ids": [
                 rows.webhook_id_row(id, known, times[0]) for id, known in changes.known.items()
             ],
