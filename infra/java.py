@@ -2,6 +2,7 @@
 
 How to think about it: a server is a `pom.xml` that names what it needs and whose own version is the
 server's. Maven copies those jars into a folder of that version, once a machine (`cached_folder`).
+A server that comes without a main class has one of ours, compiled into a jar beside the others.
 """
 
 import hashlib
@@ -9,27 +10,30 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from infra.cached_folder import cached_folder, path_of
 
-JAVA_VERSION_MIN = 17
-"""What Kafka 4 needs (its compatibility page)."""
-
 _MAVEN_SECONDS_MAX = 300  # a first run fetches Maven's own plugins too, over a slow line
 _MAVEN_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.9.0:copy-dependencies"
 
 
 class JarsMissing(RuntimeError):
-    """Maven couldn't fetch a server's jars; the message has its last words."""
+    """A server's jars couldn't be fetched or made; the message has the last words of who tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Java:
     program: Path
     version: int
+
+    @property
+    def compiler(self) -> Path:
+        return self.program.resolve().with_name("javac")
 
     def class_archive(self, folder: Path, name: str) -> list[str]:
         """Flags that keep the loaded classes in `folder` at the first orderly stop, and map them at
@@ -47,35 +51,58 @@ class Java:
         ]
 
 
-def why_no_java_server(pom: Path) -> str | None:
-    """Why the server of `pom` can't run on this machine, in words; None where it can."""
-    if find_java() is None:
-        return f"no Java {JAVA_VERSION_MIN} or newer found (JAVA_HOME, /usr/lib/jvm, PATH)"
-    if not path_of(_name(pom)).is_dir() and shutil.which("mvn") is None:
-        return "no Maven (mvn) found on PATH to fetch the server's jars with"
-    return None
+@dataclass(frozen=True, slots=True)
+class JavaServer:
+    pom: Path
+    java_version_min: int
+    source: Path | None = None
+    """A class of our own that starts it."""
 
+    @property
+    def version(self) -> str:
+        """The server's own."""
+        version = re.search(r"<version>(.+?)</version>", self.pom.read_text())
+        assert version is not None, f"{self.pom} says no version"
+        return version[1]
 
-@cache
-def find_java() -> Java | None:
-    """JAVA_HOME's, else the newest installed, else the one on PATH; None if all are too old."""
-    home = os.environ.get("JAVA_HOME")
-    installed = [_java(Path(release).parent) for release in Path("/usr/lib/jvm").glob("*/release")]
-    newest_first = sorted(
-        (java for java in installed if java), key=lambda java: java.version, reverse=True
-    )
-    for java in [_java(Path(home)) if home else None, *newest_first, _java_on_path()]:
-        if java is not None and java.version >= JAVA_VERSION_MIN:
-            return java
-    return None
+    def java(self) -> Java | None:
+        """JAVA_HOME's, else the newest installed, else the one on PATH; None if all are too old."""
+        fit = (java for java in _javas() if java.version >= self.java_version_min)
+        return next(fit, None)
 
+    def why_not(self) -> str | None:
+        """Why this server can't run on this machine, in words; None where it can."""
+        java = self.java()
+        if java is None:
+            at = "JAVA_HOME, /usr/lib/jvm, PATH"
+            return f"no Java {self.java_version_min} or newer found ({at})"
+        if path_of(self._name()).is_dir():
+            return None
+        if shutil.which("mvn") is None:
+            return "no Maven (mvn) found on PATH to fetch the server's jars with"
+        if self.source is not None and not java.compiler.exists():
+            return f"no compiler (javac) beside {java.program}: a JDK is needed, not a JRE"
+        return None
 
-def jars(pom: Path) -> Path:
-    """The folder with the jars that `pom` names, fetched if this machine hasn't got them yet.
+    def jars(self) -> Path:
+        """The folder with its jars, fetched if this machine hasn't got them yet.
 
-    Raises JarsMissing.
-    """
-    return cached_folder(_name(pom), lambda folder: _fetch(pom, folder))
+        Raises JarsMissing.
+        """
+        return cached_folder(self._name(), self._fill)
+
+    def _fill(self, folder: Path) -> None:
+        _fetch(self.pom, folder)
+        if self.source is not None:
+            java = self.java()
+            assert java is not None, "asked for without looking whether it can run"
+            _compile(self.source, java, self.java_version_min, folder)
+
+    def _name(self) -> str:
+        """`kafka-4.3.1-0a1b2c3d`: another pom is another folder, even of the same version."""
+        made_of = self.pom.read_bytes() + (self.source.read_bytes() if self.source else b"")
+        digest = hashlib.sha256(made_of).hexdigest()[:8]
+        return f"{self.pom.parent.name}-{self.version}-{digest}"
 
 
 def _fetch(pom: Path, folder: Path) -> None:
@@ -96,13 +123,37 @@ def _fetch(pom: Path, folder: Path) -> None:
         raise JarsMissing(f"Maven could not fetch what {pom} names:\n{maven.stdout[-2000:]}")
 
 
-def _name(pom: Path) -> str:
-    """`kafka-4.3.1-0a1b2c3d`: another pom is another folder, even of the same version."""
-    text = pom.read_text()
-    version = re.search(r"<version>(.+?)</version>", text)
-    assert version is not None, f"{pom} says no version"
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"{pom.parent.name}-{version[1]}-{digest}"
+def _compile(source: Path, java: Java, release: int, folder: Path) -> None:
+    """Put `source`'s classes into a jar: of a folder of classes, Java keeps no archive."""
+    with tempfile.TemporaryDirectory() as classes:
+        compiler = subprocess.run(
+            # Quiet about what the jars' own annotations refer to, which isn't there at run time.
+            [
+                *(str(java.compiler), "-proc:none", "-nowarn", "-Xlint:-classfile"),
+                *("--release", str(release), "-cp", f"{folder}/*", "-d", classes, str(source)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if compiler.returncode != 0:
+            raise JarsMissing(f"{source} could not be compiled:\n{compiler.stdout[-2000:]}")
+        with zipfile.ZipFile(folder / f"{source.stem}.jar", "w") as jar:
+            for file in sorted(Path(classes).iterdir()):
+                jar.write(file, file.name)
+
+
+@cache
+def _javas() -> tuple[Java, ...]:
+    """In the order in which they are preferred."""
+    home = os.environ.get("JAVA_HOME")
+    installed = [_java(Path(release).parent) for release in Path("/usr/lib/jvm").glob("*/release")]
+    newest_first = sorted(
+        (java for java in installed if java), key=lambda java: java.version, reverse=True
+    )
+    found = [_java(Path(home)) if home else None, *newest_first, _java_on_path()]
+    return tuple(java for java in found if java)
 
 
 def _java(home: Path) -> Java | None:

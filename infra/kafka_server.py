@@ -25,10 +25,10 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from infra.java import Java, find_java, jars, why_no_java_server
+from infra.java import Java, JavaServer
 from infra.leash import Leash
 
-POM = Path(__file__).parent / "kafka" / "pom.xml"
+KAFKA = JavaServer(Path(__file__).parent / "kafka" / "pom.xml", java_version_min=17)
 LOGGING = Path(__file__).parent / "kafka" / "log4j2.properties"
 
 HOST = "127.0.0.1"
@@ -94,7 +94,7 @@ class KafkaServerError(RuntimeError):
 
 def why_not() -> str | None:
     """Why no broker can run on this machine, in words; None where one can."""
-    return why_no_java_server(POM)
+    return KAFKA.why_not()
 
 
 class KafkaServer:
@@ -146,10 +146,10 @@ class KafkaServer:
         if self.is_alive:
             return self
         self.kill()  # what is left of one that ended by itself
-        java = find_java()
+        java = KAFKA.java()
         if java is None:
             raise KafkaServerError(why_not())
-        classes = jars(POM)
+        classes = KAFKA.jars()
         if not is_free(self.port):
             raise KafkaServerError(f"port {self.port} is taken by another program")
         self._data_dir.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,11 @@ from typing import IO, Self
 
 import httpx
 
-from infra.java import JarsMissing, find_java, jars, why_no_java_server
+from infra.java import JarsMissing, JavaServer
 from infra.leash import Leash
 
 STUBS = Path(__file__).parent / "wiremock"
-POM = STUBS / "pom.xml"
+WIREMOCK = JavaServer(STUBS / "pom.xml", java_version_min=17)
 
 START_SECONDS_MAX = 60.0
 """A quiet machine takes one; other tests may have it meanwhile."""
@@ -57,7 +57,7 @@ class WireMockServerError(RuntimeError):
 
 def why_not() -> str | None:
     """Why no WireMock can run on this machine, in words; None where one can."""
-    return why_no_java_server(POM)
+    return WIREMOCK.why_not()
 
 
 class WireMockServer:
@@ -88,10 +88,10 @@ class WireMockServer:
         if self.is_alive:
             return self
         self.stop()  # what is left of one that ended by itself
-        java = find_java()
+        java = WIREMOCK.java()
         if java is None:
             raise WireMockServerError(why_not())
-        folder = jars(POM)
+        folder = WIREMOCK.jars()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # `stop` closes it
         self._process = subprocess.Popen(
             [

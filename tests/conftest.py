@@ -27,12 +27,13 @@ from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import connection_pool
 from tests.clock import FakeClock
 
-pytest_plugins = ["tests.kafka", "tests.postgres17"]
+pytest_plugins = ["tests.kafka", "tests.opensearch", "tests.postgres17"]
 
 SERVER_FIXTURES = {
     *("postgres_server", "template_database", "database_url", "pool"),
     *("postgres_17", "template_17", "database_17", "pool_17"),
     *("kafka_server", "frail_server"),
+    *("opensearch_server", "frail_opensearch"),
 }
 
 # A test's database need not survive a power cut. All else is as in service.

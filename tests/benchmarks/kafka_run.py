@@ -16,8 +16,7 @@ from functools import partial
 from itertools import count, cycle, islice
 from statistics import median
 
-from infra.java import jars
-from infra.kafka_server import POM, KafkaServer, why_not
+from infra.kafka_server import KAFKA, KafkaServer, why_not
 from payment_manager.contracts.envelope import DEAD_LETTER_SUFFIX, DeadLetterHeader
 from tests.benchmarks import calibration
 from tests.benchmarks.calibration import Machine
@@ -116,7 +115,7 @@ class KafkaRun:
     async def _calibrate(self, machine: Machine) -> Table:
         table, durable = calibration.machine_table(machine, self._database.database_url)
         kafka = durability(await self._flow("durability"))
-        table.add("Kafka", jars(POM).name.split("-")[1])
+        table.add("Kafka", KAFKA.version)
         table.add("an acknowledgement", ", ".join(f"{name} {said}" for name, said in kafka.items()))
         self._add_speeds(table, "before the run")
         in_company = number(calibration.fixed_work_ms_in_company())

@@ -20,7 +20,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from infra import docker, wiremock_server
-from infra.kafka_server import POM as KAFKA_POM
+from infra.kafka_server import KAFKA
 from infra.launcher import LocalSettings
 from infra.postgres_server import LOCK as POSTGRES_LOCK
 from infra.postgres_server import PARTMAN_MAJOR
@@ -120,10 +120,8 @@ def test_the_ports_that_the_environment_may_move_are_the_launchers() -> None:
 
 
 def test_kafka_and_wiremock_are_those_of_the_tests() -> None:
-    for service, pom in (("kafka", KAFKA_POM), ("silvergate", wiremock_server.POM)):
-        version = re.search(r"<version>(.+?)</version>", pom.read_text())
-        assert version is not None
-        assert SERVICES[service]["image"].endswith(f":{version[1]}")
+    for service, server in (("kafka", KAFKA), ("silvergate", wiremock_server.WIREMOCK)):
+        assert SERVICES[service]["image"].endswith(f":{server.version}")
     here, there = wiremock_server._OPTIONS, SERVICES["silvergate"]["command"]
     assert here == ("--bind-address", "127.0.0.1", *there)
 
