@@ -22,7 +22,8 @@ from pathlib import Path
 from infra import background, docker
 from infra.background import BackgroundFailed, Keeper
 from infra.java import JarsMissing
-from infra.kafka_server import HOST, KafkaServer, KafkaServerError, free_port, is_free, why_not
+from infra.kafka_server import KafkaServer, KafkaServerError, why_not
+from infra.local_server import HOST, free_port, is_free
 from infra.program import Program, ProgramFailed, running
 from payment_manager.adapters.silvergate.simulator import running_simulator
 from payment_manager.settings import Port, Settings, SettingsError, load

@@ -8,7 +8,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from structlog.testing import capture_logs
 
-from infra.kafka_server import KafkaServer, free_port
+from infra.kafka_server import KafkaServer
+from infra.local_server import free_port
 from payment_manager.adapters.kafka import topics
 from payment_manager.adapters.kafka.connection import KafkaSetUpError
 from payment_manager.adapters.kafka.topics import ensure_topics

@@ -21,7 +21,8 @@ import httpx
 import pytest
 from confluent_kafka import Message
 
-from infra.kafka_server import KafkaServer, free_port
+from infra.kafka_server import KafkaServer
+from infra.local_server import free_port
 from payment_manager.contracts import envelope
 from payment_manager.contracts.envelope import Envelope, Kind
 from payment_manager.domain.dispute_id import dispute_id_of

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.kafka_server import free_port, why_not
+from infra.kafka_server import why_not
+from infra.local_server import free_port
 
 pytestmark = [
     pytest.mark.e2e,

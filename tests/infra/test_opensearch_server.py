@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from infra.opensearch_server import OpenSearchServer, OpenSearchServerError
-from payment_manager.settings import load
+from payment_manager.settings import Settings, load
 from tests.infra.test_kafka_server import runs
 from tests.opensearch import IndexNames
 
@@ -130,6 +130,6 @@ def test_a_node_goes_when_its_owner_is_killed(
 
 
 def test_a_test_has_index_names_that_the_service_takes(index_names: IndexNames) -> None:
-    given = {name.lower(): value for name, value in index_names.environment.items()}
-    settings = load(**given)
+    given: dict[str, Any] = {name.lower(): value for name, value in index_names.environment.items()}
+    settings = load(Settings, **given)
     assert {name: getattr(settings, name) for name in given} == given
