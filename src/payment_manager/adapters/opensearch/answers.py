@@ -36,6 +36,7 @@ class Total(msgspec.Struct):
 
 class Hit(msgspec.Struct):
     source: dict[str, Any] = msgspec.field(name="_source")
+    sort: list[int | str]
 
 
 class Hits(msgspec.Struct):

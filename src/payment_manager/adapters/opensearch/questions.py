@@ -50,6 +50,10 @@ BUILD_KNOWN_SECONDS = 1.0
 projector needs longer than this to notice, too.
 """
 
+DOCUMENTS_AT_ONCE = 200
+PAGE_BYTES_MAX = 8 * 1024 * 1024
+"""Of payloads in a page. Each may be as large as a webhook, so a full page comes in pieces."""
+
 # Far more than there are at once, and few enough to be held in memory. Counts are exact up to so
 # many reasons, however many threads search; beyond, OpenSearch says so, and PostgreSQL counts.
 REASONS_COUNTED_MAX = 10_000
@@ -118,22 +122,21 @@ class OpenSearchSearch:
             of_disputes = {"terms": {"dispute_id": [str(id) for id in ids]}}
             of_orders = _any("order_id", sought.order_ids)
             filters.append(_either(of_disputes, *of_orders))
-        hits = await self._page(self._events, filters, "event_id", after, limit)
-        events = [documents.read_event(hit) for hit in hits]
-        if len(events) <= limit:
+        sources, is_over = await self._page(self._events, filters, "event_id", after, limit)
+        events = [documents.read_event(source) for source in sources]
+        if is_over:
             return FoundEvents(events, None)
-        last = events[limit - 1]
-        return FoundEvents(events[:limit], (last.created_at, str(last.event_id)))
+        return FoundEvents(events, (events[-1].created_at, str(events[-1].event_id)))
 
     async def disputes(
         self, sought: DisputesSought, after: Place | None, limit: int
     ) -> FoundDisputes:
-        hits = await self._page(self._disputes, _sought(sought), "dispute_id", after, limit)
-        found = [documents.read_dispute(hit) for hit in hits]
-        if len(found) <= limit:
+        filters = _sought(sought)
+        sources, is_over = await self._page(self._disputes, filters, "dispute_id", after, limit)
+        found = [documents.read_dispute(source) for source in sources]
+        if is_over:
             return FoundDisputes(found, None)
-        last = found[limit - 1]
-        return FoundDisputes(found[:limit], (last.recorded_at, str(last.dispute_id)))
+        return FoundDisputes(found, (found[-1].recorded_at, str(found[-1].dispute_id)))
 
     async def facets(self, sought: DisputesSought) -> Facets:
         asked = {
@@ -200,8 +203,8 @@ class OpenSearchSearch:
 
     async def _page(
         self, indices: str, filters: Filters, id: str, after: Place | None, limit: int
-    ) -> Sequence[Json]:
-        """The sources of one page, and of the row behind it, if there is one."""
+    ) -> tuple[list[Json], bool]:
+        """The documents of one page, and whether they are the last; fewer where they are large."""
         asked: Json = {
             "query": _all(filters),
             "sort": [{"recorded_us": "desc"}, {id: "desc"}],
@@ -210,8 +213,21 @@ class OpenSearchSearch:
         }
         if after is not None:
             asked["search_after"] = [microseconds(after[0]), after[1]]
-        answer = await self._ask(indices, asked, answers.Answer[Json | None], size=limit + 1)
-        return [hit.source for hit in answer.hits.hits]
+        found: list[Json] = []
+        bytes_found = 0
+        while True:
+            # One more than fits, to know whether there is one.
+            size = min(limit + 1 - len(found), DOCUMENTS_AT_ONCE)
+            answer = await self._ask(indices, asked, answers.Answer[Json | None], size=size)
+            found += (hit.source for hit in answer.hits.hits)
+            bytes_found += sum(len(str(hit.source.get("data"))) for hit in answer.hits.hits)
+            if len(found) > limit:
+                return found[:limit], False
+            if len(answer.hits.hits) < size:
+                return found, True
+            if bytes_found > PAGE_BYTES_MAX:
+                return found, False
+            asked["search_after"] = answer.hits.hits[-1].sort
 
     async def _ask(
         self, indices: str, asked: Json, form: type[answers.Answer[Counted]], *, size: int
