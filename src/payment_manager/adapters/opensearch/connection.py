@@ -10,8 +10,9 @@ import logging
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -167,6 +168,20 @@ class _Json(JSONSerializer):
 
 class _Connection(AIOHttpConnection):
     """Logs no request, and reads errors of every form."""
+
+    async def perform_request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+        timeout: float | None = None,
+        ignore: Collection[int] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        # Sent in pieces, so that others have their turn while a large one goes out.
+        pieces: Any = None if body is None else BytesIO(body)
+        return await super().perform_request(method, url, params, pieces, timeout, ignore, headers)
 
     def log_request_success(self, *_: Any, **__: Any) -> None:
         pass

@@ -6,9 +6,10 @@ event makes the same bytes. Times are kept to the microsecond in the document; w
 must be exact they are indexed as whole microseconds too, since the index's dates are milliseconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
 import msgspec
@@ -32,16 +33,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 _encode = msgspec.json.Encoder().encode
 
+State: TypeAlias = LoggedEvent | OrderState | DisputeState
+"""Whatever a document is made of."""
+
 Form = TypeVar("Form", bound=msgspec.Struct)
 
 
-class Written(NamedTuple):
-    """A document ready to be written. Of two versions the index keeps the higher one."""
-
-    document: Document
-    id: str
-    version: int
-    source: bytes
+class NoDocument(ValueError):
+    """What is stored is not as it always was; the words repeat nothing of it."""
 
 
 # Fields that are None are left out.
@@ -108,12 +107,65 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def of_event(event: LoggedEvent) -> Written:
-    """Raises `ValueError` for an event that no words can be made of."""
-    of_dispute = event.dispute_id is not None
-    id = str(event.event_id)
-    form = _Event(
-        event_id=id,
+# ── To documents ──────────────────────────────────────────────────────────────────────────────────
+
+
+def identity(state: State) -> tuple[Document, str]:
+    """Which kind of document it makes, and the document's id."""
+    match state:
+        case LoggedEvent(dispute_id=None):
+            return Document.ORDER_EVENT, str(state.event_id)
+        case LoggedEvent():
+            return Document.DISPUTE_EVENT, str(state.event_id)
+        case OrderState():
+            return Document.ORDER, state.order_id
+        case DisputeState():
+            return Document.DISPUTE, str(state.dispute_id)
+        case _:
+            assert_never(state)
+
+
+def version(state: State) -> int:
+    """Of two versions of a document the index keeps the higher one."""
+    return state.position if isinstance(state, LoggedEvent) else state.sequence
+
+
+def source(state: State) -> bytes:
+    """The document as JSON. Raises `NoDocument`."""
+    with _made():
+        return _encode(_form(state))
+
+
+def fields(state: State) -> dict[str, Any]:
+    """What `source` holds, read back. Raises `NoDocument`."""
+    with _made():
+        found: dict[str, Any] = msgspec.to_builtins(_form(state))
+        return found
+
+
+@contextmanager
+def _made() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise NoDocument(f"no document can be made of it ({type(error).__name__})") from error
+
+
+def _form(state: State) -> msgspec.Struct:
+    match state:
+        case LoggedEvent():
+            return _event(state)
+        case OrderState():
+            return _Order(**{**state._asdict(), "user_id": str(state.user_id)})
+        case DisputeState():
+            return _dispute(state)
+        case _:
+            assert_never(state)
+
+
+def _event(event: LoggedEvent) -> _Event:
+    return _Event(
+        event_id=str(event.event_id),
         order_id=event.order_id,
         sequence=event.sequence,
         kind=event.kind,
@@ -122,25 +174,17 @@ def of_event(event: LoggedEvent) -> Written:
         created_at=event.created_at,
         recorded_us=microseconds(event.created_at),
         data=event.data,
-        dispute_id=str(event.dispute_id) if of_dispute else None,
+        dispute_id=None if event.dispute_id is None else str(event.dispute_id),
         provider_event_id=event.provider_event_id,
         words=event_words(event),
     )
-    kind = Document.DISPUTE_EVENT if of_dispute else Document.ORDER_EVENT
-    return Written(kind, id, event.position, _encode(form))
 
 
-def of_order(order: OrderState) -> Written:
-    form = _Order(**{**order._asdict(), "user_id": str(order.user_id)})
-    return Written(Document.ORDER, order.order_id, order.sequence, _encode(form))
-
-
-def of_dispute(dispute: DisputeState) -> Written:
-    """Raises `ValueError` for an amount in no currency that we know."""
-    id = str(dispute.dispute_id)
+def _dispute(dispute: DisputeState) -> _Dispute:
+    ids = {"dispute_id": str(dispute.dispute_id), "user_id": str(dispute.user_id)}
     high, low = divmod(dispute.amount_minor, AMOUNT_LOW)
-    form = _Dispute(
-        **{**dispute._asdict(), "dispute_id": id, "user_id": str(dispute.user_id)},
+    return _Dispute(
+        **{**dispute._asdict(), **ids},
         amount_high=high,
         amount_low=low,
         amount_range=amount_range(dispute.amount_minor, dispute.currency),
@@ -149,7 +193,9 @@ def of_dispute(dispute: DisputeState) -> Written:
         recorded_us=microseconds(dispute.recorded_at),
         words=dispute_words(dispute),
     )
-    return Written(Document.DISPUTE, id, dispute.sequence, _encode(form))
+
+
+# ── And back ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def read_event(source: Mapping[str, Any]) -> LoggedEvent:
