@@ -30,6 +30,7 @@ from payment_manager.entrypoints.api.disputes import dispute_handlers
 from payment_manager.entrypoints.api.docs import ASSETS, docs_handlers
 from payment_manager.entrypoints.api.openapi import ROUTES, document
 from payment_manager.entrypoints.api.orders import order_handlers
+from payment_manager.entrypoints.api.search import search_handlers
 from payment_manager.entrypoints.api.services import Services
 from payment_manager.entrypoints.http.operations import operation_handlers
 from payment_manager.entrypoints.http.problem_pages import explain_problem
@@ -170,10 +171,11 @@ def test_every_503_of_a_problem_says_when_to_retry() -> None:
 
 def test_it_has_exactly_the_routes_of_the_service() -> None:
     nothing: Any = None  # routes are made here, and not asked anything
-    services = Services(nothing, nothing, nothing, nothing, nothing)
+    services = Services(nothing, nothing, nothing, nothing, nothing, nothing)
     handlers: list[Any] = [
         *order_handlers(services),
         *dispute_handlers(services),
+        *search_handlers(services),
         *operation_handlers(nothing, nothing),
         *docs_handlers,
         explain_problem,

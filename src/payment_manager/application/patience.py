@@ -9,6 +9,7 @@ that hangs without a word, too: the caller is told, and the call is left to end 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from tenacity import (
@@ -38,9 +39,14 @@ async def patiently(call: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
     It may then have had its effect all the same, or may still have it.
     """
-    task = asyncio.create_task(trying_again(call))
+    return await within(LONGEST_SECONDS, partial(trying_again, call))
+
+
+async def within(seconds: float, call: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """`call`'s result; `Unavailable` after so many seconds, whatever it does."""
+    task = asyncio.create_task(call())
     try:
-        done, _ = await asyncio.wait({task}, timeout=LONGEST_SECONDS)
+        done, _ = await asyncio.wait({task}, timeout=seconds)
     finally:
         # Not waited for: a driver may need many seconds to let go of a server that hangs.
         if not task.done():

@@ -17,6 +17,7 @@ from payment_manager.adapters.postgres.intents import PostgresIntents
 from payment_manager.adapters.postgres.pool import opened_pool
 from payment_manager.adapters.postgres.read_model import PostgresReadModel
 from payment_manager.adapters.postgres.readiness import PostgresReadiness
+from payment_manager.adapters.postgres.search.questions import PostgresSearch
 from payment_manager.adapters.postgres.transactions import PostgresDatabase
 from payment_manager.adapters.silvergate.client import SilvergateClient
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
@@ -27,6 +28,7 @@ from payment_manager.application.operate import Operate
 from payment_manager.application.ports import Clock
 from payment_manager.application.queries import Queries
 from payment_manager.application.reconcile import Reconcile
+from payment_manager.application.search import Search
 from payment_manager.bootstrap.consumers import running_consumers
 from payment_manager.bootstrap.database import own_database
 from payment_manager.bootstrap.maintenance import maintained
@@ -94,6 +96,7 @@ async def api_service(settings: Settings, clock: Clock | None = None) -> AsyncIt
                 webhooks=webhooks,
                 operate=Operate(database, read_model, ask_provider, clock, event_ids),
                 queries=Queries(read_model, queue_max=settings.webhook_queue_max),
+                search=Search([PostgresSearch(pool)], clock, telemetry),
                 telemetry=telemetry,
                 probes=probes,
             ),

@@ -97,7 +97,7 @@ class PostgresReadModel:
         self, asked: EventsAsked, after: Place | None, limit: int
     ) -> Sequence[EventRow]:
         found: list[tuple[Any, ...]] = []
-        for window in await self._windows(asked, after):
+        for window in await self.stretches(asked, after):
             text, values = events_statement(asked, window, after, limit - len(found))
             found += await self._fetch_planned(text, values)
             if len(found) == limit:
@@ -107,7 +107,7 @@ class PostgresReadModel:
             for event_id, stream, kind, provider_event_id, data, created_at, sequence in found
         ]
 
-    async def _windows(self, asked: EventsAsked, after: Place | None) -> Iterable[Window]:
+    async def stretches(self, asked: EventsAsked, after: Place | None) -> Iterable[Window]:
         """What is to be looked into, piece by piece, in the order asked for."""
         wanted: Window = (asked.time_from, asked.time_to)
         if after is not None:
@@ -178,7 +178,11 @@ class PostgresReadModel:
 
 
 def events_statement(
-    asked: EventsAsked, window: Window, after: Place | None, limit: int
+    asked: EventsAsked,
+    window: Window,
+    after: Place | None,
+    limit: int,
+    columns: str = SQL["event_columns"],
 ) -> tuple[str, Parameters]:
     """The statement of one question about one window."""
     values: Parameters = {"limit": limit}
@@ -206,6 +210,7 @@ def events_statement(
         conditions.append("e.kind = asked.kind")
         values["kinds"] = sorted(set(asked.kinds))
     text = template.format(
+        columns=columns.format(id=id),
         id=id,
         table=TABLES[asked.space],
         owners=f"{asked.space}s",

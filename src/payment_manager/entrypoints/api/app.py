@@ -7,6 +7,7 @@ from payment_manager.entrypoints.api.disputes import dispute_handlers
 from payment_manager.entrypoints.api.docs import docs_handlers
 from payment_manager.entrypoints.api.orders import order_handlers
 from payment_manager.entrypoints.api.problems import of_exception
+from payment_manager.entrypoints.api.search import search_handlers
 from payment_manager.entrypoints.api.services import Services
 from payment_manager.entrypoints.api.webhooks import sync_routes
 from payment_manager.entrypoints.http.edge import Edge
@@ -19,6 +20,7 @@ def create_app(services: Services, *, body_bytes_max: int, body_timeout_seconds:
     handlers: list[ControllerRouterHandler] = [
         *order_handlers(services),
         *dispute_handlers(services),
+        *search_handlers(services),
         *operation_handlers(services.probes, services.telemetry),
         *docs_handlers,
         explain_problem,

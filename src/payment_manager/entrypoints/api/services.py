@@ -8,6 +8,7 @@ from payment_manager.application.batching import Batcher
 from payment_manager.application.operate import Operate
 from payment_manager.application.ports import Space
 from payment_manager.application.queries import Queries
+from payment_manager.application.search import Search
 from payment_manager.entrypoints.http.operations import Probes
 
 
@@ -29,5 +30,6 @@ class Services:
     """None in Kafka mode, where Ingest takes them."""
     operate: Operate
     queries: Queries
+    search: Search
     telemetry: ApiTelemetry
     probes: Probes
