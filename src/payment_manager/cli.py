@@ -30,9 +30,12 @@ from payment_manager.entrypoints.archive.commands import archive_commands
 from payment_manager.entrypoints.dlq.commands import dlq_commands
 from payment_manager.entrypoints.maintenance.commands import maintenance_commands
 from payment_manager.entrypoints.partitions.commands import Tools, partitions_commands
+from payment_manager.entrypoints.search.commands import Tools as SearchTools
+from payment_manager.entrypoints.search.commands import search_commands
 from payment_manager.settings import (
     ApiSettings,
     IngestSettings,
+    ProjectorSettings,
     Settings,
     SettingsError,
     WorkerSettings,
@@ -76,6 +79,20 @@ def worker() -> None:
 
         async with worker_service(settings) as application:
             await _serve(application, "worker", settings)
+
+    _run(run)
+
+
+@app.command()
+def project() -> None:
+    """Run a projector alone, which keeps OpenSearch up to date."""
+    settings = _load(ProjectorSettings)
+
+    async def run() -> None:
+        from payment_manager.bootstrap.projector import projector_service
+
+        async with projector_service(settings) as application:
+            await _serve(application, "project", settings)
 
     _run(run)
 
@@ -400,6 +417,23 @@ def _compare_archive(
 
 
 app.add_typer(archive_commands(_ask_archive, _compare_archive), name="archive")
+
+
+def _work_on_search(work: Callable[[SearchTools], Coroutine[Any, Any, None]]) -> None:
+    settings = _load()
+    # What is printed is the answer, for machines too; what goes wrong ends the command.
+    logs.configure("error", settings.log_format)
+
+    async def run() -> None:
+        from payment_manager.bootstrap.search import search_tools
+
+        async with search_tools(settings) as tools:
+            await work(tools)
+
+    _run(run)
+
+
+app.add_typer(search_commands(_work_on_search), name="search")
 
 
 async def _serve_api(settings: Settings) -> None:

@@ -224,6 +224,13 @@ class WorkerSettings(Settings):
     port: Port = Field(3003, validation_alias=AliasChoices("worker_port", "port"))
 
 
+class ProjectorSettings(Settings):
+    """Of a projector alone, with a port for its probes and metrics."""
+
+    opensearch_urls: str
+    port: Port = Field(3004, validation_alias=AliasChoices("projector_port", "port"))
+
+
 def load(kind: type[Settings] = Settings, **given: Any) -> Settings:
     """This process's settings; `given` ones win over the environment. Raises `SettingsError`."""
     try:

@@ -15,7 +15,7 @@ from payment_manager.application.ports import LogExtent, OpenIntents, PartitionH
 
 
 class PrometheusTelemetry(EdgeTelemetry):
-    """`Telemetry`, `UpkeepTelemetry`, and what consumers count."""
+    """`Telemetry`, `UpkeepTelemetry`, `SearchTelemetry`, and what consumers count."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,6 +105,42 @@ class PrometheusTelemetry(EdgeTelemetry):
             "retention_overdue_days",
             "Days past their retention that are still in the logs: an alarm when it stays above 0.",
         )
+        self._projected = counter(
+            "search_projected_events", "Events that this process brought into search."
+        )
+        self._documents = counter(
+            "search_projected_documents",
+            "Documents that it wrote for them: events, orders, disputes.",
+        )
+        self._stretch_seconds = histogram(
+            "search_projection_seconds",
+            "How long a stretch of the logs took to read and write.",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+        )
+        self._lag_events = gauge(
+            "search_lag_events", "Events that are not in search yet, whoever projects."
+        )
+        self._lag_seconds = gauge(
+            "search_lag_seconds", "Age of the oldest of them: an alarm when it grows."
+        )
+        self._degraded = gauge(
+            "search_degraded",
+            "1 while search is away, behind, or not built: an alarm when it stays.",
+        )
+        self._search_rejects = gauge(
+            "search_set_aside_documents",
+            "Documents that search will never take: an alarm when not 0.",
+        )
+        self._missed = gauge(
+            "search_missed_events",
+            "Events that had left the logs before they were projected: an alarm when not 0.",
+        )
+        self._answered = histogram(
+            "search_answer_seconds",
+            "Questions of search by who answered: opensearch, postgres.",
+            ["source", "question"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+        )
 
     def webhook_batch(self, size: int) -> None:
         self._batch.observe(size)
@@ -136,6 +172,25 @@ class PrometheusTelemetry(EdgeTelemetry):
 
     def retention(self, overdue_days: int) -> None:
         self._overdue_days.set(overdue_days)
+
+    # ── Search ────────────────────────────────────────────────────────────────────────────────────
+
+    def projected(self, events: int, documents: int, seconds: float) -> None:
+        self._projected.inc(events)
+        self._documents.inc(documents)
+        self._stretch_seconds.observe(seconds)
+
+    def search_lag(self, events: int, seconds: float) -> None:
+        self._lag_events.set(events)
+        self._lag_seconds.set(seconds)
+
+    def search_health(self, degraded: bool, rejects: int, missed_events: int) -> None:
+        self._degraded.set(degraded)
+        self._search_rejects.set(rejects)
+        self._missed.set(missed_events)
+
+    def search_answered(self, source: str, question: str, seconds: float) -> None:
+        self._answered.labels(source, question).observe(seconds)
 
     # ── Consumers ─────────────────────────────────────────────────────────────────────────────────
 

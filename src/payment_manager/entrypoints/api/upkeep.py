@@ -5,16 +5,38 @@ round that fails is logged and the next one comes; a loop never ends by itself.
 """
 
 import asyncio
+import random
 from datetime import timedelta
 
 import structlog
 
+from payment_manager.application.build_search import BuildFailed, BuildUnderWay
+from payment_manager.application.check_search import WatchSearch
 from payment_manager.application.maintain import Maintain
+from payment_manager.application.pace import Pace
 from payment_manager.application.ports import Clock, PortError, Telemetry
+from payment_manager.application.project import Project
 from payment_manager.application.reconcile import Reconcile
 
 RECONCILE_SECONDS = 1.0
 """One look into an index of open questions; when each is due stands in the database."""
+
+POLL_SECONDS = 0.15
+"""Between two looks for new events, which are one statement each: what comes in meanwhile is one
+stretch.
+"""
+
+STAND_BY_SECONDS = 1.0
+"""Between two tries to lead, each of which is a connection."""
+
+AWAY_SECONDS = (0.5, 5.0)
+"""The first and the longest wait for a search server that is away."""
+
+WATCH_SECONDS = 5.0
+"""Two statements and two small requests, of every process with search."""
+
+BUILD_AGAIN_SECONDS = 300.0
+"""What was built and could not be proved needs somebody who looks; the next one may be whole."""
 
 log = structlog.get_logger()
 
@@ -40,3 +62,49 @@ async def keep_reconciling(reconcile: Reconcile, clock: Clock, telemetry: Teleme
             asked = 0
         if not asked:
             await asyncio.sleep(RECONCILE_SECONDS)
+
+
+async def keep_projecting(project: Project, pace: Pace) -> None:
+    """To be metered by `pace`. Trouble is told when it comes, when it changes and when it ends."""
+    told, wait = "", 0.0
+    try:
+        while True:
+            try:
+                await project.run_once()
+            except PortError as error:
+                if project.trouble != told:
+                    log.warning("search_not_projected", reason=project.trouble)
+                wait = _next_wait(error, wait)
+            except Exception:
+                # A fault of ours in one stretch must not end the projecting for good.
+                log.exception("search_projection_failed")
+                wait = AWAY_SECONDS[1]
+            else:
+                if told:
+                    log.info("search_projected_again")
+                wait = 0.0
+            told = project.trouble
+            if wait:
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            elif not project.is_behind:
+                await asyncio.sleep(POLL_SECONDS if project.leads else STAND_BY_SECONDS)
+            await pace.turn()
+    finally:
+        await project.rest()
+
+
+def _next_wait(error: PortError, wait: float) -> float:
+    if isinstance(error, BuildFailed) and not isinstance(error, BuildUnderWay):
+        return BUILD_AGAIN_SECONDS
+    first, longest = AWAY_SECONDS
+    return min(longest, max(first, 2 * wait))
+
+
+async def keep_watching_search(watch: WatchSearch) -> None:
+    """Whoever projects: this process, another one, nobody."""
+    while True:
+        try:
+            await watch.run_once()
+        except Exception:
+            log.exception("search_watch_failed")
+        await asyncio.sleep(WATCH_SECONDS)

@@ -1,0 +1,1 @@
+"""Search at the terminal: is it what the logs say, and building it anew."""
