@@ -5,21 +5,17 @@ How to think about it: a day of a log is a table of its own, named as pg_partman
 the catalogue and never remembered, since another process may attach and detach at any moment.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import date
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from payment_manager.adapters.postgres.errors import translated
-from payment_manager.adapters.postgres.pool import connection_beside
+from payment_manager.adapters.postgres import leadership
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import LogDay, Space
 
 TABLES = {Space.ORDER: "order_events", Space.DISPUTE: "dispute_events"}
-
-_LEAD = "SELECT pg_try_advisory_lock(8230617001)"
 
 
 def table_of(day: LogDay) -> str:
@@ -46,16 +42,8 @@ class PostgresLeadership:
         return leading(self._pool)
 
 
-@asynccontextmanager
-async def leading(pool: AsyncConnectionPool) -> AsyncIterator[bool]:
+def leading(pool: AsyncConnectionPool) -> AbstractAsyncContextManager[bool]:
     """Whether this process may make, seal and retire days now; false where another one does.
-
-    The lock belongs to a session of its own: it ends with the process, however that ends. A
-    connection that breaks ends it too, so what must not be done twice is guarded by its own
-    transaction as well. Raises `Unavailable`.
+    Raises `Unavailable`.
     """
-    with translated():
-        async with connection_beside(pool) as connection:
-            cursor = await connection.execute(_LEAD)
-            row = await cursor.fetchone()
-            yield bool(row and row[0])
+    return leadership.leading(pool, leadership.MAINTENANCE)
