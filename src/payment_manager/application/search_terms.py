@@ -31,6 +31,7 @@ BEGINNING_CHARACTERS_MIN = 3
 """Shorter ones would find nearly everything, at a price."""
 
 _PARTS = re.compile(r"[^\W_]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 
 # Numbers as they were written, so that 100.50 is found.
@@ -74,7 +75,7 @@ def query_words(text: str) -> Sequence[Word]:
     """What a person typed. Raises `ValueError` with words for people."""
     if len(text) > QUERY_CHARACTERS_MAX:
         raise ValueError(f"must have at most {QUERY_CHARACTERS_MAX} characters")
-    if not text.isprintable():
+    if _CONTROL.search(text):
         raise ValueError("must have no control characters")
     words: dict[Word, None] = {}
     for piece in text.lower().split():

@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from payment_manager.application.ports import Interval
+from payment_manager.application.search import INTERVALS_MAX
+from payment_manager.application.search_terms import QUERY_CHARACTERS_MAX, QUERY_WORDS_MAX
 from payment_manager.domain.dispute import DisputeStatus
 from payment_manager.domain.order import OrderStatus
 from payment_manager.entrypoints.api import openapi_examples as examples
 from payment_manager.entrypoints.api.openapi_schemas import NAMED, Json, page_of, ref, schemas
 from payment_manager.entrypoints.api.parameters import LIMIT_DEFAULT, LIMIT_MAX
+from payment_manager.entrypoints.api.search import MONTH
 from payment_manager.entrypoints.http.problem_pages import PROBLEMS
 
 # ── Parameters ────────────────────────────────────────────────────────────────────────────────────
@@ -52,6 +56,8 @@ _ORDER_ID_IN_PATH: Json = {"type": "string", "pattern": NAMED["OrderId"]["patter
 # A comma separates reasons in the list, so a reason that has one can't be asked for.
 _REASON: Json = {"type": "string", "pattern": r"^[^,\x00-\x1f\x7f-\x9f]{1,255}$"}
 
+_TEXT = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
 _PARAMETERS: dict[str, Json] = {
     "OrderIdInPath": _path("order_id", _ORDER_ID_IN_PATH, "The order's id at the provider.")
     | {"example": examples.ORDER_ID},
@@ -73,6 +79,39 @@ _PARAMETERS: dict[str, Json] = {
     "SortAscending": _query(
         "sort_asc", {"type": "boolean", "default": False}, "Oldest first instead of newest first."
     ),
+    "Words": _query(
+        "q",
+        # What else must hold is in the words.
+        {"type": "string", "minLength": 1, "maxLength": QUERY_CHARACTERS_MAX, "pattern": _TEXT},
+        "Words that must all be there, in any letter case: whole ids, or runs of letters and "
+        "digits. A `*` at a word's end, behind at least three letters or digits, stands for any "
+        f"word that begins like this. At most {QUERY_WORDS_MAX} words; nothing else is an "
+        "operator.",
+    ),
+    "WaitFor": _query(
+        "wait_for",
+        _UUID,
+        "Waits until this event is among what is asked, for five seconds at most; the answer says "
+        "whether it is.",
+    ),
+    "Interval": _query(
+        "interval",
+        {"type": "string", "enum": [*Interval], "default": "day"},
+        "In UTC; a week begins on Monday.",
+    ),
+    "IntervalsFrom": _query(
+        "time_from",
+        ref("Time"),
+        "The first interval is the one that this time lies in. Without it, 30 days, 26 weeks or 12 "
+        "months are counted.",
+    ),
+    "IntervalsTo": _query(
+        "time_to",
+        ref("Time"),
+        "The last interval is the one that ends at this time or that it lies in. Without it, the "
+        "present one.",
+    ),
+    "Currencies": _query_list("currency", ref("Currency"), "In these currencies."),
     "CorrelationId": {
         "name": "X-Correlation-ID",
         "in": "header",
@@ -465,6 +504,97 @@ _DISPUTES = (
     ),
 )
 
+_SEARCH = (
+    Route(
+        "get",
+        "/search/events",
+        "searchEvents",
+        "Search",
+        "Search all events",
+        description="Newest first. `order_ids` also finds the events of the orders' disputes. "
+        "`time_from` ≤ t < `time_to`. A page may be short, even empty, where `has_more` says that "
+        "the search goes on: without OpenSearch the words are looked for in the log, for a second "
+        "and a half a page. A single word that is the id of an order, a dispute or an event leads "
+        "to its own events at once; what else has it in its metadata is then found in the newest "
+        "part of the log only.",
+        parameters=(
+            _shared("Words"),
+            _query_list("kinds", ref("EventKind"), "Of these kinds."),
+            _query_list("order_ids", ref("OrderId"), "Of these orders and their disputes."),
+            _query_list("dispute_ids", _UUID, "Of these disputes."),
+            *map(_shared, ("TimeFrom", "TimeTo", "Limit", "Cursor", "WaitFor")),
+        ),
+        answers={200: _answer("One page.", ref("EventsAnswer"), examples.EVENTS_FOUND)},
+        problems=("invalid_request", *_OF_THE_DATABASE),
+    ),
+    Route(
+        "get",
+        "/search/disputes",
+        "searchDisputes",
+        "Search",
+        "Search disputes, and count them by what they have",
+        description="In the order in which they were recorded, newest first. Words are looked for "
+        "in ids and reasons. Every filter applies to the page, to `total` and to each facet. A "
+        "dispute's time and month are those of `opened_at`, or of its recording where the provider "
+        "never said when it was opened.",
+        parameters=(
+            _shared("Words"),
+            _query_list(
+                "status", {"type": "string", "enum": [*DisputeStatus]}, "Of these statuses."
+            ),
+            _query_list("reason", _REASON, "With these reasons."),
+            _shared("Currencies"),
+            _query_list(
+                "month", {"type": "string", "pattern": f"^({MONTH.pattern})$"}, "Of these months."
+            ),
+            _query_list("amount_range", ref("AmountRange"), "With amounts in these ranges."),
+            _query_list("order_ids", ref("OrderId"), "Of these orders."),
+            _query("time_from", ref("Time"), "Only disputes of this time or later."),
+            _query("time_to", ref("Time"), "Only disputes before this time."),
+            *map(_shared, ("Limit", "Cursor", "WaitFor")),
+        ),
+        answers={
+            200: _answer(
+                "One page, and counts of all.", ref("DisputesAnswer"), examples.DISPUTES_FOUND
+            )
+        },
+        problems=("invalid_request", *_OF_THE_DATABASE),
+    ),
+    Route(
+        "get",
+        "/analytics/disputes",
+        "countDisputes",
+        "Search",
+        "Count disputes opened, won and lost",
+        description="By interval and by reason (the 50 most frequent). Opened ones count when they "
+        "were opened, won and lost ones when they were closed. The bounds are widened to whole "
+        f"intervals, at most {INTERVALS_MAX}.",
+        parameters=(
+            *map(_shared, ("Interval", "IntervalsFrom", "IntervalsTo")),
+            _query_list("reason", _REASON, "With these reasons."),
+            *map(_shared, ("Currencies", "WaitFor")),
+        ),
+        answers={
+            200: _answer("The counts.", ref("DisputeAnalyticsAnswer"), examples.DISPUTES_COUNTED)
+        },
+        problems=("invalid_request", *_OF_THE_DATABASE),
+    ),
+    Route(
+        "get",
+        "/analytics/orders",
+        "countOrders",
+        "Search",
+        "Count orders by status, held and captured",
+        description="By interval of the provider's `created_at`. The bounds are widened to whole "
+        f"intervals, at most {INTERVALS_MAX}.",
+        parameters=(
+            *map(_shared, ("Interval", "IntervalsFrom", "IntervalsTo", "Currencies", "WaitFor")),
+        ),
+        answers={200: _answer("The counts.", ref("OrderAnalyticsAnswer"), examples.ORDERS_COUNTED)},
+        problems=("invalid_request", *_OF_THE_DATABASE),
+    ),
+)
+
 _OPERATIONS = (
     Route(
         "get",
@@ -542,7 +672,7 @@ _OPERATIONS = (
     ),
 )
 
-ROUTES = (*_WEBHOOKS, *_ORDERS, *_DISPUTES, *_OPERATIONS)
+ROUTES = (*_WEBHOOKS, *_ORDERS, *_DISPUTES, *_SEARCH, *_OPERATIONS)
 
 # ── The document ──────────────────────────────────────────────────────────────────────────────────
 
@@ -565,6 +695,9 @@ _TAGS = {
     "replicas have it.",
     "Orders": "Payment orders, their events, holds and captures.",
     "Disputes": "Cases about chargebacks, their events, evidence and representments.",
+    "Search": "All events and disputes by what they say, and counts of disputes and orders. Every "
+    "answer says from which `source` it comes and how far that was (`as_of`): from OpenSearch, or, "
+    "without it and whenever it is away, from PostgreSQL: the same answers, slower.",
     "Operations": "For those who run the service, and for those who read about it.",
 }
 

@@ -226,6 +226,95 @@ SUBMITTED: Examples = {
     },
 }
 
+_AS_OF = {
+    "as_of": {"time": "2026-02-14T09:00:02.5Z", "position": {"orders": 48210, "disputes": 3077}}
+}
+_WAITED = {"wait_for": {"event_id": DISPUTE_EVENT["event_id"], "visible": True}}
+
+_FOUND_EVENT = DISPUTE_EVENT | {"order_id": ORDER_ID}
+EVENTS_FOUND: Examples = {
+    "found": {"source": "opensearch", **_AS_OF, **_WAITED, **page(_FOUND_EVENT)["last_page"]},
+    "more_to_come": {"source": "postgres", **_AS_OF, **page(_FOUND_EVENT)["more_to_come"]},
+}
+
+DISPUTES_FOUND: Examples = {
+    "found": {
+        "source": "opensearch",
+        **_AS_OF,
+        **page(DISPUTE)["last_page"],
+        "total": 1,
+        "facets": {
+            "status": [{"value": "submitted", "count": 1}],
+            "reason": [{"value": "fraud", "count": 1}],
+            "currency": [{"value": "USD", "count": 1}],
+            "month": [{"value": "2026-01", "count": 1}],
+            "amount": [{"value": "100-500", "from": 100, "to": 500, "count": 1}],
+        },
+    },
+}
+
+_MONTHS = {
+    "interval": "month",
+    "time_from": "2026-01-01T00:00:00Z",
+    "time_to": "2026-03-01T00:00:00Z",
+}
+
+
+def _dispute_counts(opened: int, won: int, lost: int, rate: float | None) -> dict[str, Any]:
+    return {
+        **{"opened": opened, "won": won, "lost": lost, "win_rate": rate},
+        "amounts": [
+            {
+                "currency": "USD",
+                "opened": 100.50 * opened,
+                "won": 100.50 * won,
+                "lost": 100.50 * lost,
+            }
+        ],
+    }
+
+
+DISPUTES_COUNTED: Examples = {
+    "by_month": {
+        "source": "opensearch",
+        **_AS_OF,
+        **_MONTHS,
+        "totals": _dispute_counts(4, 2, 1, 0.6667),
+        "by_time": [
+            {"start": "2026-01-01T00:00:00Z", **_dispute_counts(3, 0, 0, None)},
+            {"start": "2026-02-01T00:00:00Z", **_dispute_counts(1, 2, 1, 0.6667)},
+        ],
+        "by_reason": [{"reason": "fraud", **_dispute_counts(4, 2, 1, 0.6667)}],
+    }
+}
+
+
+def _order_counts(created: int, success: int, held: int, captured: int) -> dict[str, Any]:
+    orders = created + success
+    return {
+        "orders": orders,
+        "by_status": {"created": created, "updated": 0, "failed": 0, "success": success},
+        "on_hold": 0,
+        "held": held,
+        "hold_rate": held / orders,
+        "captured": captured,
+        "capture_rate": captured / orders,
+    }
+
+
+ORDERS_COUNTED: Examples = {
+    "by_month": {
+        "source": "postgres",
+        **_AS_OF,
+        **_MONTHS,
+        "totals": _order_counts(3, 5, 1, 4),
+        "by_time": [
+            {"start": "2026-01-01T00:00:00Z", **_order_counts(0, 4, 1, 3)},
+            {"start": "2026-02-01T00:00:00Z", **_order_counts(3, 1, 0, 1)},
+        ],
+    }
+}
+
 INVALID_FIELDS = [
     {"field": "status", "message": "must be 'created', 'updated', 'failed' or 'success'"},
     {"field": "updated_at", "message": "is required"},

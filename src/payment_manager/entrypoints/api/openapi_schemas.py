@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from payment_manager.contracts import api
+from payment_manager.application.search_terms import AMOUNT_RANGES
+from payment_manager.contracts import api, search
 from payment_manager.contracts.events import DISPUTE_KINDS, ORDER_KINDS
 from payment_manager.contracts.webhooks import RESOLUTIONS, ChargebackWebhook, OrderWebhook
 from payment_manager.contracts.wire import Model
@@ -38,6 +39,10 @@ ANSWERS: tuple[type[msgspec.Struct], ...] = (
     api.DisputeEventView,
     api.EvidenceView,
     api.SubmitAnswer,
+    search.EventsAnswer,
+    search.DisputesAnswer,
+    search.DisputeAnalyticsAnswer,
+    search.OrderAnalyticsAnswer,
     api.Problem,
     Health,
 )
@@ -102,6 +107,13 @@ NAMED: dict[str, Json] = {
     },
     "OrderEventKind": {"type": "string", "enum": list(ORDER_KINDS)},
     "DisputeEventKind": {"type": "string", "enum": list(DISPUTE_KINDS)},
+    "EventKind": {"type": "string", "enum": sorted({*ORDER_KINDS, *DISPUTE_KINDS})},
+    "AmountRange": {
+        "type": "string",
+        "enum": list(AMOUNT_RANGES),
+        "description": "From the first number up to and without the second, in major units of "
+        "whatever currency the amount has.",
+    },
 }
 
 # ── Requests ──────────────────────────────────────────────────────────────────────────────────────
@@ -206,8 +218,19 @@ def _answer_schema(node: Json) -> Json:
             return node
 
 
+# What is called one of these, or ends with _at, is a time, and nothing else is.
+_TIMES = ("time", "start", "time_from", "time_to")
+
+
 def _time_or_null(node: Json) -> Json:
     return {"anyOf": [ref("Time"), {"type": "null"}]} if "anyOf" in node else ref("Time")
+
+
+_KINDS_OF = {
+    "OrderEventView": "OrderEventKind",
+    "DisputeEventView": "DisputeEventKind",
+    "FoundEventView": "EventKind",
+}
 
 
 def _answers() -> Iterator[tuple[str, Json]]:
@@ -216,11 +239,10 @@ def _answers() -> Iterator[tuple[str, Json]]:
         schema = _rewritten(below, _answer_schema)
         properties = schema["properties"]
         for field, node in properties.items():
-            if field.endswith("_at"):  # every time of ours is called so, and nothing else
+            if field.endswith("_at") or field in _TIMES:
                 properties[field] = _time_or_null(node)
         if "kind" in properties:
-            kinds = "OrderEventKind" if "order_id" in properties else "DisputeEventKind"
-            properties |= {"kind": ref(kinds), "data": {"type": "object"}}
+            properties |= {"kind": ref(_KINDS_OF[name]), "data": {"type": "object"}}
         yield name, schema
 
 
