@@ -32,6 +32,7 @@ from payment_manager.application.ports import (
     PortError,
     SearchIndex,
     SetAside,
+    Stretch,
     WholeLog,
 )
 
@@ -141,6 +142,7 @@ class BuildSearch:
         checkpoint = await self._catch_up(checkpoint, writing, upto=moment)
         counts = await self._prove(build, moment, writing)
         async with lead(self._tail):
+            await writing.write("news", disputes=writing.uncertain)
             checkpoint = await self._catch_up(checkpoint, writing)
             await self._index.refresh(build=build)
             await self._index.answer_from(build)
@@ -152,9 +154,13 @@ class BuildSearch:
     ) -> Checkpoint:
         while True:
             stretch = await self._tail.after(checkpoint, self._pace.piece, upto=upto)
+            disputes, uncertain = stretch.disputes, list[DisputeState]()
+            if upto is not None:
+                disputes, uncertain = certain_disputes(stretch)
             await writing.write(
-                "news", events=stretch.events, orders=stretch.orders, disputes=stretch.disputes
+                "news", events=stretch.events, orders=stretch.orders, disputes=disputes
             )
+            writing.uncertain += uncertain
             checkpoint = stretch.checkpoint
             if stretch.is_last:
                 return checkpoint
@@ -173,8 +179,19 @@ class BuildSearch:
             if counts[kind] + aside[kind] != moment.counts[kind]
         ]
         if wrong:
-            raise BuildFailed("\n".join(["what was built is not what there is:", *wrong]))
+            raise BuildFailed(f"what was built is not what there is: {'; '.join(wrong)}")
         return counts
+
+
+def certain_disputes(stretch: Stretch) -> tuple[list[DisputeState], list[DisputeState]]:
+    """Of a stretch up to a moment: the disputes that were there at that moment, and the others.
+
+    Rows are read as they are by now. An order's event brings its dispute along, which may have been
+    opened since; what was opened by then and is new has an event of its own in the stretch.
+    """
+    known = {event.dispute_id for event in stretch.events}
+    there = [each for each in stretch.disputes if each.dispute_id in known]
+    return there, [each for each in stretch.disputes if each.dispute_id not in known]
 
 
 class _Writing:
@@ -188,6 +205,8 @@ class _Writing:
         self._done = Counter[str]()
         self._told_at = monotonic()
         self.rejects: dict[tuple[Document, str], SetAside] = {}
+        self.uncertain: list[DisputeState] = []
+        """To be written when all is counted."""
 
     async def write(
         self,

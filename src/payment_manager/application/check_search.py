@@ -12,11 +12,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from payment_manager.application.build_search import lead, tell_of
+from payment_manager.application.build_search import certain_disputes, lead, tell_of
 from payment_manager.application.ports import (
     Backlog,
     Checkpoint,
     Clock,
+    DisputeState,
     Document,
     EventTail,
     Moment,
@@ -196,9 +197,11 @@ async def verify(tail: EventTail, whole: WholeLog, index: SearchIndex, sample: i
         moment = await whole.moment()
         await following.upto(moment)
         proof = Proof(following.checkpoint)
+        counts = await index.counts()
+        await following.save()
         aside = await tail.rejects(following.checkpoint.build)
         proof.set_aside = len(aside)
-        _compare_counts(proof, await index.counts(), moment.counts, aside)
+        _compare_counts(proof, counts, moment.counts, aside)
         await _compare_sample(proof, following, whole, index, aside, sample)
     return proof
 
@@ -216,25 +219,34 @@ class _Following:
     def __init__(self, tail: EventTail, index: SearchIndex, checkpoint: Checkpoint) -> None:
         self._tail = tail
         self._index = index
-        self.checkpoint = checkpoint
+        self._saved = self.checkpoint = checkpoint
+        self._rejects: list[SetAside] = []
+        self._uncertain: list[DisputeState] = []
 
     async def upto(self, moment: Moment | None = None) -> set[tuple[Document, str]]:
         """Bring search up to this moment, or to now; which documents that concerned."""
         concerned: set[tuple[Document, str]] = set()
         while True:
             stretch = await self._tail.after(self.checkpoint, STRETCH_EVENTS, upto=moment)
-            await self._take(stretch)
+            disputes = stretch.disputes
+            if moment is not None:
+                disputes, uncertain = certain_disputes(stretch)
+                self._uncertain += uncertain
+            self._rejects += await self._index.write(stretch.events, stretch.orders, disputes)
+            self.checkpoint = stretch.checkpoint
             concerned |= _documents_of(stretch)
             if stretch.is_last:
+                await self._index.refresh()
                 return concerned
 
-    async def _take(self, stretch: Stretch) -> None:
-        aside = await self._index.write(stretch.events, stretch.orders, stretch.disputes)
-        tell_of(aside)
+    async def save(self) -> None:
+        """All that was done is done for good."""
+        self._rejects += await self._index.write((), (), self._uncertain)
         await self._index.refresh()
-        if not await self._tail.save(self.checkpoint, stretch.checkpoint, aside):
+        tell_of(self._rejects)
+        if not await self._tail.save(self._saved, self.checkpoint, self._rejects):
             raise Unavailable("another process moved the checkpoint: try again")
-        self.checkpoint = stretch.checkpoint
+        self._saved, self._rejects, self._uncertain = self.checkpoint, [], []
 
 
 def _documents_of(stretch: Stretch) -> set[tuple[Document, str]]:
@@ -280,11 +292,14 @@ async def _compare_sample(
     size: int,
 ) -> None:
     await following.upto()
+    await following.save()
     events, orders, disputes = await whole.sample(size)
     differing = await index.differing(events, orders, disputes)
     proof.compared = len(events) + len(orders) + len(disputes)
     # What changed after search was brought up to date, and before it was compared, must differ.
-    excused = await following.upto() | {(each.document, each.document_id) for each in aside}
+    changed = await following.upto()
+    await following.save()
+    excused = changed | {(each.document, each.document_id) for each in aside}
     proof.wrong += [
         f"{document} {id}: {what}"
         for document, id, what in differing

@@ -13,7 +13,12 @@ from time import monotonic
 
 import structlog
 
-from payment_manager.application.build_search import BuildSearch, tell_of
+from payment_manager.application.build_search import (
+    BuildFailed,
+    BuildSearch,
+    BuildUnderWay,
+    tell_of,
+)
 from payment_manager.application.pace import Pace
 from payment_manager.application.ports import (
     Checkpoint,
@@ -34,6 +39,9 @@ LEAD_SECONDS = 5.0
 
 HAND_OVER_SECONDS = 0.2
 """For so long: whoever waits asks several times in it."""
+
+BUILD_AGAIN_SECONDS = 300.0
+"""What was built and could not be proved needs somebody who looks; the next one may be whole."""
 
 LOOK_SECONDS = 5.0
 """Between two looks at which build answers: an index may be deleted while nothing is written."""
@@ -73,6 +81,8 @@ class Project:
         self._pace = pace
         self._lead: _Lead | None = None
         self._shown_at = 0.0
+        self._failed: BuildFailed | None = None
+        self._build_not_before = 0.0
         self.is_behind = False
         """Whether more waited when it last looked."""
         self.trouble = ""
@@ -124,8 +134,20 @@ class Project:
                 self._lead = _Lead(kept, now, checkpoint, checkpoint, looked_at=now)
                 return
         # Not as the leader: a build takes the lead itself, at its end.
-        why = "there is none" if answering is None else "it is not the one of the checkpoint"
-        await self._build.run(why)
+        await self._build_anew(
+            "there is none" if answering is None else "it is not the one of the checkpoint"
+        )
+
+    async def _build_anew(self, why: str) -> None:
+        if self._failed is not None and monotonic() < self._build_not_before:
+            raise self._failed
+        try:
+            await self._build.run(why)
+        except BuildUnderWay:
+            raise
+        except BuildFailed as failure:
+            self._failed, self._build_not_before = failure, monotonic() + BUILD_AGAIN_SECONDS
+            raise
 
     async def _follow(self, lead: _Lead) -> int:
         if monotonic() - lead.looked_at > LOOK_SECONDS:

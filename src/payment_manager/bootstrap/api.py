@@ -33,6 +33,7 @@ from payment_manager.bootstrap.consumers import running_consumers
 from payment_manager.bootstrap.database import own_database
 from payment_manager.bootstrap.maintenance import maintained
 from payment_manager.bootstrap.running import running
+from payment_manager.bootstrap.search import searching
 from payment_manager.entrypoints.api.app import create_app
 from payment_manager.entrypoints.api.services import Services
 from payment_manager.entrypoints.api.upkeep import keep_reconciling
@@ -74,7 +75,10 @@ async def api_service(settings: Settings, clock: Clock | None = None) -> AsyncIt
         await stack.enter_async_context(running(keep_reconciling(reconcile, clock, telemetry)))
         apply = ApplyWebhooks(database, clock, event_ids, telemetry)
         webhooks: Batcher[Webhook, Taken] | None = None
-        probes = Probes([PostgresReadiness(pool)])
+        search = await stack.enter_async_context(
+            searching(settings, pool, clock, telemetry, settings.search_projection == "service")
+        )
+        probes = Probes([PostgresReadiness(pool), *search.readiness])
         match settings.webhook_mode:
             case "sync":
                 webhooks = Batcher(
@@ -96,7 +100,7 @@ async def api_service(settings: Settings, clock: Clock | None = None) -> AsyncIt
                 webhooks=webhooks,
                 operate=Operate(database, read_model, ask_provider, clock, event_ids),
                 queries=Queries(read_model, queue_max=settings.webhook_queue_max),
-                search=Search([PostgresSearch(pool)], clock, telemetry),
+                search=Search([*search.sources, PostgresSearch(pool)], clock, telemetry),
                 telemetry=telemetry,
                 probes=probes,
             ),

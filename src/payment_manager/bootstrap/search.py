@@ -58,7 +58,6 @@ async def searching(
     pool: Pool,
     clock: Clock,
     telemetry: PrometheusTelemetry,
-    *,
     projects: bool,
 ) -> AsyncIterator[Searching]:
     """Search is watched meanwhile and, with `projects`, kept up to date."""

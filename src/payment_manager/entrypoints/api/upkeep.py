@@ -10,7 +10,6 @@ from datetime import timedelta
 
 import structlog
 
-from payment_manager.application.build_search import BuildFailed, BuildUnderWay
 from payment_manager.application.check_search import WatchSearch
 from payment_manager.application.maintain import Maintain
 from payment_manager.application.pace import Pace
@@ -34,9 +33,6 @@ AWAY_SECONDS = (0.5, 5.0)
 
 WATCH_SECONDS = 5.0
 """Two statements and two small requests, of every process with search."""
-
-BUILD_AGAIN_SECONDS = 300.0
-"""What was built and could not be proved needs somebody who looks; the next one may be whole."""
 
 log = structlog.get_logger()
 
@@ -71,10 +67,11 @@ async def keep_projecting(project: Project, pace: Pace) -> None:
         while True:
             try:
                 await project.run_once()
-            except PortError as error:
+            except PortError:
                 if project.trouble != told:
                     log.warning("search_not_projected", reason=project.trouble)
-                wait = _next_wait(error, wait)
+                first, longest = AWAY_SECONDS
+                wait = min(longest, max(first, 2 * wait))
             except Exception:
                 # A fault of ours in one stretch must not end the projecting for good.
                 log.exception("search_projection_failed")
@@ -91,13 +88,6 @@ async def keep_projecting(project: Project, pace: Pace) -> None:
             await pace.turn()
     finally:
         await project.rest()
-
-
-def _next_wait(error: PortError, wait: float) -> float:
-    if isinstance(error, BuildFailed) and not isinstance(error, BuildUnderWay):
-        return BUILD_AGAIN_SECONDS
-    first, longest = AWAY_SECONDS
-    return min(longest, max(first, 2 * wait))
 
 
 async def keep_watching_search(watch: WatchSearch) -> None:
