@@ -16,11 +16,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 ##@ Run
-.PHONY: run-dev run-kafka run-api run-ingest run-worker start_containers stop_containers build-pg-image demo
+.PHONY: run-dev run-search run-kafka run-api run-ingest run-worker start_containers stop_containers build-pg-image demo
 run-dev: $(READY) ## Run all on this machine: API, embedded PostgreSQL, simulated provider
 	@exec $(APP) dev
-run-kafka: $(READY) ## Run both services, Kafka and all; by Docker where it is (local=1: without)
-	@exec $(BIN)/python -m infra.launcher $(if $(local),--local)
+run-search: $(READY) ## Run all that run-dev does with a real OpenSearch beside it (JDK 21, Maven)
+	@exec $(BIN)/python -m infra.launcher search
+run-kafka: $(READY) ## Run both services, Kafka and all; by Docker where it is (local=1: without); search=1
+	@exec $(BIN)/python -m infra.launcher $(if $(local),--local) $(if $(search),--search)
 run-api: $(READY) ## Run the API service alone, as the settings say
 	@exec $(APP) api
 run-ingest: $(READY) ## Run the Ingest service alone: webhooks into Kafka
@@ -28,7 +30,7 @@ run-ingest: $(READY) ## Run the Ingest service alone: webhooks into Kafka
 run-worker: $(READY) ## Run one more worker: webhooks out of Kafka, into the database
 	@exec $(APP) worker
 start_containers: $(READY) ## Start what the services need, in the background, and tell its addresses
-	@$(BIN)/python -m infra.launcher start $(if $(local),--local)
+	@$(BIN)/python -m infra.launcher start $(if $(local),--local) $(if $(search),--search)
 stop_containers: $(READY) ## Stop it; the data stays
 	@$(BIN)/python -m infra.launcher stop
 build-pg-image: ## Build the image of PostgreSQL 17 with pg_partman (Docker)

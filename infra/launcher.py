@@ -1,4 +1,5 @@
-"""Runs everything on this one machine: Kafka, the provider, the API and Ingest, in this order.
+"""Runs everything on this one machine: Kafka, the provider, OpenSearch where it is asked for, the
+API and Ingest, in this order.
 
 How to think about it: where Docker is, `compose.yaml` does it. Else the same parts run as processes
 of this machine: each is started when the one before it is ready, and stopped in the reverse order,
@@ -7,6 +8,9 @@ by Ctrl-C or by the end of any of them. What the settings name elsewhere is used
     python -m infra.launcher             everything, with the services' logs (make run-kafka)
     python -m infra.launcher start       only what the services need, in the background
     python -m infra.launcher stop        … and its end
+    python -m infra.launcher search      OpenSearch and `payment-manager dev` (make run-search)
+
+`--search` adds OpenSearch to the first two.
 """
 
 import argparse
@@ -17,19 +21,23 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from infra import background, docker
+from infra import background, docker, kafka_server, opensearch_server
 from infra.background import BackgroundFailed, Keeper
 from infra.java import JarsMissing
-from infra.kafka_server import KafkaServer, KafkaServerError, why_not
-from infra.local_server import HOST, free_port, is_free
+from infra.kafka_server import KafkaServer, KafkaServerError
+from infra.local_server import HOST, LocalServer, free_port, is_free
+from infra.opensearch_server import OpenSearchServer, OpenSearchServerError
 from infra.program import Program, ProgramFailed, running
 from payment_manager.adapters.silvergate.simulator import running_simulator
 from payment_manager.settings import Port, Settings, SettingsError, load
 
-_COLOURS = {"api": 36, "ingest": 35}
+_COLOURS = {"api": 36, "dev": 36, "ingest": 35}
 _LOOK_SECONDS = 0.5
+
+COMMANDS = ("up", "start", "stop", "keep", "search")
 
 # What a service needs to find the others.
 Addresses = Mapping[str, str]
@@ -40,8 +48,11 @@ class LocalSettings(Settings):
 
     ingest_port: Port = 3002
     kafka_port: Port = 9092
+    opensearch_port: Port = 9200
     postgres_port: Port = 5432
     """Docker's alone: without it, PostgreSQL is embedded and has no port."""
+    dashboards_port: Port = 5601
+    """Docker's alone: it runs nowhere else."""
 
 
 class CannotRun(Exception):
@@ -49,8 +60,8 @@ class CannotRun(Exception):
 
 
 _TOLD = (
-    *(BackgroundFailed, CannotRun, JarsMissing, KafkaServerError, ProgramFailed, SettingsError),
-    subprocess.CalledProcessError,
+    *(BackgroundFailed, CannotRun, JarsMissing, KafkaServerError, OpenSearchServerError),
+    *(ProgramFailed, SettingsError, subprocess.CalledProcessError),
 )
 
 
@@ -105,24 +116,29 @@ class Launch:
         with suppress(asyncio.CancelledError):
             await task
 
-    async def infrastructure(self) -> Addresses:
-        """Kafka and the provider, but for those that the settings name elsewhere."""
+    async def infrastructure(self, *, search: bool) -> Addresses:
+        """Kafka, the provider and, if so, OpenSearch, but for those that the settings name
+        elsewhere. What can't start is told before anything does.
+        """
         settings = self._settings
         brokers, provider = f"{HOST}:{settings.kafka_port}", _url(settings.simulator_port)
         starts_kafka = settings.kafka_brokers in (None, brokers)
         starts_provider = settings.silvergate_base_url in (None, provider)
         if starts_kafka:
             _check_port("Kafka", "KAFKA_PORT", settings.kafka_port)
-            if reason := why_not():
+            if reason := kafka_server.why_not():
                 raise CannotRun(
                     f"Kafka can't run on this machine: {reason}.\n"
                     "Install it, or set KAFKA_BROKERS to a Kafka that runs elsewhere."
                 )
         if starts_provider:
             _check_port("the simulated provider", "SIMULATOR_PORT", settings.simulator_port)
+        if search:
+            self._check_search()
         if starts_kafka:
-            self._console.say("starting Kafka (the first time, its jars are fetched)")
-            await self._stack.enter_async_context(self._kafka())
+            await self._run_server(
+                KafkaServer(settings.data_dir / "kafka", settings.kafka_port, long_running=True)
+            )
         if starts_provider:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             store = settings.data_dir / "simulator.sqlite"
@@ -132,7 +148,35 @@ class Launch:
         return {
             "KAFKA_BROKERS": settings.kafka_brokers or brokers,
             "SILVERGATE_BASE_URL": settings.silvergate_base_url or provider,
+            **(await self.search() if search else {}),
         }
+
+    async def search(self) -> Addresses:
+        """OpenSearch, but for one that the settings name elsewhere."""
+        settings = self._settings
+        self._check_search()
+        if self._starts_search:
+            folder = settings.data_dir / "opensearch"
+            await self._run_server(
+                OpenSearchServer(folder, settings.opensearch_port, long_running=True)
+            )
+        return {"OPENSEARCH_URLS": settings.opensearch_urls or _url(settings.opensearch_port)}
+
+    @property
+    def _starts_search(self) -> bool:
+        settings = self._settings
+        return settings.opensearch_urls in (None, _url(settings.opensearch_port))
+
+    def _check_search(self) -> None:
+        if not self._starts_search:
+            return
+        _check_port("OpenSearch", "OPENSEARCH_PORT", self._settings.opensearch_port)
+        if reason := opensearch_server.why_not():
+            raise CannotRun(
+                f"OpenSearch can't run on this machine: {reason}.\n"
+                "Install it, set OPENSEARCH_URLS to one that runs elsewhere, or do without: "
+                "PostgreSQL answers then."
+            )
 
     async def service(self, name: str, port: int, environment: Mapping[str, str]) -> None:
         """`payment-manager NAME`, until it says that it is ready."""
@@ -163,33 +207,40 @@ class Launch:
         for program in self._programs:
             program.signal_stop()
 
+    async def _run_server(self, server: LocalServer) -> None:
+        self._console.say(f"starting {server.name} (the first time, its jars are fetched)")
+        await self._stack.enter_async_context(self._running(server))
+
     @asynccontextmanager
-    async def _kafka(self) -> AsyncIterator[None]:
-        server = KafkaServer(
-            self._settings.data_dir / "kafka", self._settings.kafka_port, long_running=True
-        )
+    async def _running(self, server: LocalServer) -> AsyncIterator[None]:
         starting = asyncio.create_task(asyncio.to_thread(server.start))
         try:
             await asyncio.shield(starting)
             self._watchers.append(self._watch.create_task(_until_ended(server)))
             yield
         finally:
-            with suppress(KafkaServerError, JarsMissing):
+            with suppress(server.error, JarsMissing):
                 await starting  # nothing can stop a thread that has begun to start it
             await asyncio.to_thread(server.stop)
 
 
-async def _until_ended(server: KafkaServer) -> None:
+async def _until_ended(server: LocalServer) -> None:
     while server.is_alive:  # noqa: ASYNC110  # no event tells
         await asyncio.sleep(_LOOK_SECONDS)
-    raise ProgramFailed(f"Kafka ended by itself; see {server.log}")
+    raise ProgramFailed(f"{server.name} ended by itself; see {server.log}")
 
 
-async def _everything(launch: Launch, settings: LocalSettings, console: Console) -> None:
+async def _everything(
+    launch: Launch, settings: LocalSettings, console: Console, *, search: bool
+) -> None:
     _check_port("the API", "PORT", settings.port)
     _check_port("Ingest", "INGEST_PORT", settings.ingest_port)
     # Those of `start`, where they run.
-    addresses = background.settings_of_running(settings.data_dir) or await launch.infrastructure()
+    addresses = background.settings_of_running(settings.data_dir)
+    if addresses is None:
+        addresses = await launch.infrastructure(search=search)
+    elif search and "OPENSEARCH_URLS" not in addresses:
+        addresses = {**addresses, **await launch.search()}
     environment = {
         **addresses,
         "WEBHOOK_MODE": "kafka",
@@ -206,38 +257,69 @@ async def _everything(launch: Launch, settings: LocalSettings, console: Console)
         f"  operators  {api}/docs\n"
         f"  Kafka      {addresses['KAFKA_BROKERS']}\n"
         f"  provider   {addresses['SILVERGATE_BASE_URL']}\n"
+        f"{_search_line(addresses)}"
         f"  data       {settings.data_dir.resolve()}"
     )
 
 
-def _up(settings: LocalSettings) -> None:
+async def _dev_with_search(launch: Launch, settings: LocalSettings, console: Console) -> None:
+    _check_port("the API", "PORT", settings.port)
+    kept = background.settings_of_running(settings.data_dir) or {}
+    kept = {name: url for name, url in kept.items() if name == "OPENSEARCH_URLS"}
+    addresses = kept or await launch.search()
+    await launch.service("dev", settings.port, {**addresses, "PORT": str(settings.port)})
+    console.say(
+        f"everything is up; Ctrl-C stops it\n"
+        f"  API        {_url(settings.port, settings.bind_address)}/docs\n"
+        f"{_search_line(addresses)}"
+        f"  data       {settings.data_dir.resolve()}"
+    )
+
+
+def _search_line(addresses: Addresses) -> str:
+    urls = addresses.get("OPENSEARCH_URLS")
+    return f"  search     {urls}\n" if urls else ""
+
+
+def _run(
+    settings: LocalSettings,
+    start: Callable[[Launch, LocalSettings, Console], Awaitable[None]],
+) -> None:
     console = Console()
 
-    async def everything(launch: Launch) -> None:
-        await _everything(launch, settings, console)
+    async def started(launch: Launch) -> None:
+        await start(launch, settings, console)
 
-    asyncio.run(Launch(settings, console).run(everything))
+    asyncio.run(Launch(settings, console).run(started))
 
 
-def _keep(settings: LocalSettings) -> None:
+def _keep(settings: LocalSettings, *, search: bool) -> None:
     """What `start` leaves in the background."""
     keeper = Keeper(settings.data_dir)
 
-    async def infrastructure(launch: Launch) -> None:
-        keeper.announce(await launch.infrastructure())
+    async def infrastructure(launch: Launch, *_: object) -> None:
+        keeper.announce(await launch.infrastructure(search=search))
 
-    asyncio.run(Launch(settings, Console()).run(infrastructure))
+    _run(settings, infrastructure)
 
 
-def _start(settings: LocalSettings, *, local: bool) -> None:
+def _start(settings: LocalSettings, *, local: bool, search: bool) -> None:
     if docker.is_there() and not local:
-        docker.start()
+        docker.start(search=search)
         addresses = docker.addresses(
-            settings.postgres_port, settings.kafka_port, settings.simulator_port
+            settings.postgres_port,
+            settings.kafka_port,
+            settings.simulator_port,
+            settings.opensearch_port if search else None,
         )
     else:
         keeper = [sys.executable, "-m", "infra.launcher", "keep"]
+        keeper += ["--search"] if search else []
         addresses = background.start(settings.data_dir, keeper)
+        if search and "OPENSEARCH_URLS" not in addresses:
+            raise CannotRun(
+                "What runs in the background has no OpenSearch: `make stop_containers` first."
+            )
     print("These run in the background until `make stop_containers`:")
     for name, value in addresses.items():
         print(f"export {name}={value}")
@@ -274,28 +356,32 @@ def _load() -> LocalSettings:
     assert isinstance(settings, LocalSettings)
     ports = {
         name: getattr(settings, name) or free_port()
-        for name in ("port", "ingest_port", "kafka_port", "simulator_port")
+        for name in ("port", "ingest_port", "kafka_port", "simulator_port", "opensearch_port")
     }
     return settings.model_copy(update=ports)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.launcher")
-    parser.add_argument("command", nargs="?", default="up", choices=["up", "start", "stop", "keep"])
+    parser.add_argument("command", nargs="?", default="up", choices=COMMANDS)
     parser.add_argument("--local", action="store_true", help="without Docker, even where it is")
+    parser.add_argument("--search", action="store_true", help="with OpenSearch")
     arguments = parser.parse_args()
+    search: bool = arguments.search
     failed: BaseException | None = None
     try:
         settings = _load()
         match arguments.command:
             case "up" if docker.is_there() and not arguments.local:
-                return docker.up()
+                return docker.up(search=search)
             case "up":
-                _up(settings)
+                _run(settings, partial(_everything, search=search))
+            case "search":
+                _run(settings, _dev_with_search)
             case "keep":
-                _keep(settings)
+                _keep(settings, search=search)
             case "start":
-                _start(settings, local=arguments.local)
+                _start(settings, local=arguments.local, search=search)
             case "stop":
                 _stop(settings)
     except* _TOLD as group:

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from infra import docker, wiremock_server
+from infra import docker, opensearch_server, wiremock_server
 from infra.kafka_server import KAFKA
 from infra.launcher import LocalSettings
+from infra.opensearch_server import OPENSEARCH
 from infra.postgres_server import LOCK as POSTGRES_LOCK
 from infra.postgres_server import PARTMAN_MAJOR
 from payment_manager.settings import ApiSettings, IngestSettings, Settings, WorkerSettings, load
@@ -76,6 +77,7 @@ def test_our_services_get_only_settings_that_they_know_and_take(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given = {**image_environment(), **SERVICES[name]["environment"]}
+    given = {key: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for key, value in given.items()}
     ours = {key: value for key, value in given.items() if key not in ("PATH", *PYTHONS)}
     assert set(ours) <= {field.upper() for field in Settings.model_fields}
     for key, value in ours.items():
@@ -99,16 +101,21 @@ def test_ingest_can_reach_neither_the_database_nor_the_provider() -> None:
 
 
 def test_infrastructure_is_all_that_does_not_run_our_code() -> None:
-    assert set(docker.INFRASTRUCTURE) == {
-        name for name, service in SERVICES.items() if service.get("build") != "."
-    }
+    not_ours = {name: service for name, service in SERVICES.items() if service.get("build") != "."}
+    by_profile = {name for name, service in not_ours.items() if "profiles" in service}
+    assert set(docker.INFRASTRUCTURE) == set(not_ours) - by_profile
+    assert set(docker.SEARCH) == by_profile
+    assert all(SERVICES[name]["profiles"] == ["search"] for name in by_profile)
 
 
 def test_the_ports_that_the_environment_may_move_are_the_launchers() -> None:
     defaults = {name.upper(): field.default for name, field in LocalSettings.model_fields.items()}
-    assert all(str(defaults[name]) == default for name, default in ASKED.items())
+    assert all(str(defaults[name] or "") == default for name, default in ASKED.items())
     told = docker.addresses(
-        int(ASKED["POSTGRES_PORT"]), int(ASKED["KAFKA_PORT"]), int(ASKED["SIMULATOR_PORT"])
+        int(ASKED["POSTGRES_PORT"]),
+        int(ASKED["KAFKA_PORT"]),
+        int(ASKED["SIMULATOR_PORT"]),
+        int(ASKED["OPENSEARCH_PORT"]),
     )
     postgres = SERVICES["postgres"]["environment"]
     assert told == {
@@ -116,14 +123,38 @@ def test_the_ports_that_the_environment_may_move_are_the_launchers() -> None:
         f"@127.0.0.1:5432/{postgres['POSTGRES_DB']}",
         "KAFKA_BROKERS": "127.0.0.1:9092",
         "SILVERGATE_BASE_URL": "http://127.0.0.1:3001",
+        "OPENSEARCH_URLS": "http://127.0.0.1:9200",
     }
 
 
-def test_kafka_and_wiremock_are_those_of_the_tests() -> None:
-    for service, server in (("kafka", KAFKA), ("silvergate", wiremock_server.WIREMOCK)):
+def test_the_servers_are_those_of_the_tests() -> None:
+    for service, server in (
+        *(("kafka", KAFKA), ("silvergate", wiremock_server.WIREMOCK)),
+        *(("opensearch", OPENSEARCH), ("dashboards", OPENSEARCH)),
+    ):
         assert SERVICES[service]["image"].endswith(f":{server.version}")
     here, there = wiremock_server._OPTIONS, SERVICES["silvergate"]["command"]
     assert here == ("--bind-address", "127.0.0.1", *there)
+    as_here = {
+        "cluster.name",
+        "discovery.type",
+        "cluster.routing.allocation.disk.threshold_enabled",
+    }
+    for setting in as_here:
+        assert SERVICES["opensearch"]["environment"][setting] == opensearch_server.SETTINGS[setting]
+
+
+def test_search_is_off_until_the_profile_and_the_address_are_given() -> None:
+    assert ASKED["OPENSEARCH_URLS"] == ""
+    assert "opensearch" not in SERVICES["api"]["depends_on"], "the service never waits for it"
+    inside = SERVICES["dashboards"]["environment"]["OPENSEARCH_HOSTS"]
+    assert json.loads(inside) == [docker.INSIDE]
+    name, port = docker.INSIDE.removeprefix("http://").split(":")
+    assert SERVICES[name]["ports"][0].endswith(f":{port}")
+    assert (
+        f"OPENSEARCH_URLS={docker.INSIDE} docker compose --profile search up"
+        in (ROOT / "compose.yaml").read_text()
+    )
 
 
 def test_the_database_is_the_one_of_the_tests_with_pg_partman() -> None:
@@ -168,31 +199,46 @@ def test_the_image_stands_on_the_python_that_the_tests_run_on() -> None:
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${PYTHON}"] * 2
 
 
+@pytest.mark.parametrize("service", ["api", "opensearch", "dashboards"])
 @pytest.mark.parametrize(("answer", "exit_code"), [(200, 0), (503, 1), (None, 1)])
-def test_the_health_check_tells_ready_from_not_ready(answer: int | None, exit_code: int) -> None:
+def test_the_health_check_tells_ready_from_not_ready(
+    answer: int | None, exit_code: int, service: str
+) -> None:
     in_image = re.search(r"HEALTHCHECK .*?CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)
     assert in_image is not None
-    command = json.loads(in_image[1])
-    assert ["CMD", *command] == SERVICES["api"]["healthcheck"]["test"]
+    assert ["CMD", *json.loads(in_image[1])] == SERVICES["api"]["healthcheck"]["test"]
+    _, program, *arguments = SERVICES[service]["healthcheck"]["test"]
+    inside = SERVICES[service]["ports"][0].rpartition(":")[2]
 
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            asked.append(self.path)
             self.send_response(answer or 0)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None: ...
 
+    asked: list[str] = []
     with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         port = server.server_port
         if answer is None:
             server.shutdown()
             server.server_close()
-        code = command[-1].replace("3000", str(port))
-        ran = subprocess.run([sys.executable, *command[1:-1], code], stderr=subprocess.DEVNULL)
+        # `$$` is compose's way to write `$`.
+        code = arguments[-1].replace(inside, str(port)).replace("$$", "$")
+        command = [sys.executable if program == "python" else program, *arguments[:-1], code]
+        ran = subprocess.run(command, stderr=subprocess.DEVNULL)
         server.shutdown()
     assert ran.returncode == exit_code
+    assert asked == ([HEALTH[service]] if answer else [])
 
+
+HEALTH = {
+    "api": "/health/ready",
+    "opensearch": "/_cluster/health",
+    "dashboards": "/api/status",
+}
 
 # Python's own, not settings.
 PYTHONS = {"PYTHONDONTWRITEBYTECODE"}

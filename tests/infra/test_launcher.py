@@ -14,12 +14,18 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.kafka_server import why_not
+from infra import kafka_server, opensearch_server
 from infra.local_server import free_port
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(why_not() is not None, reason=f"no Kafka on this machine: {why_not()}"),
+    *(
+        pytest.mark.skipif(reason is not None, reason=f"no {name} on this machine: {reason}")
+        for name, reason in (
+            ("Kafka", kafka_server.why_not()),
+            ("OpenSearch", opensearch_server.why_not()),
+        )
+    ),
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc to look around"),
 ]
 
@@ -32,7 +38,7 @@ WEBHOOK = {
     "updated_at": "2026-01-02T10:00:00Z",
 }
 
-PORTS = ("PORT", "INGEST_PORT", "KAFKA_PORT", "SIMULATOR_PORT")
+PORTS = ("PORT", "INGEST_PORT", "KAFKA_PORT", "SIMULATOR_PORT", "OPENSEARCH_PORT")
 
 
 class Launched:
@@ -43,15 +49,16 @@ class Launched:
         self.data_dir = folder / "data"
         # What the developer's own settings say must not matter.
         own = {key: value for key, value in os.environ.items() if "KAFKA" not in key}
-        own |= {"PG_URL": "", "SILVERGATE_BASE_URL": "", "PYTHONPATH": str(Path.cwd())}
+        own |= {"PG_URL": "", "SILVERGATE_BASE_URL": "", "OPENSEARCH_URLS": ""}
+        own |= {"PYTHONPATH": str(Path.cwd())}
         ports = {name: str(port) for name, port in self.ports.items()}
         self.environment = {**own, **ports, "DATA_DIR": str(self.data_dir)}
         self._folder = folder
         self._said: list[str] = []
 
-    def start(self) -> "Launched":
+    def start(self, *arguments: str) -> "Launched":
         self.process = subprocess.Popen(
-            self._command("--local"),
+            self._command(*(arguments or ["--local"])),
             env=self.environment,
             cwd=self._folder,
             stdout=subprocess.PIPE,
@@ -194,12 +201,41 @@ def test_a_server_that_dies_ends_all_is_named_and_is_not_taken_for_alive(
     assert launched.run("stop").stdout == "nothing was running\n"
 
 
+def test_search_is_one_word_more_and_is_stopped_after_who_asks_it(launched: Launched) -> None:
+    launched.start("search")
+    orders = f"{launched.url('PORT')}/webhooks/payments/orders"
+    assert httpx.post(orders, json=WEBHOOK).is_success
+    assert f"search     {launched.url('OPENSEARCH_PORT')}\n" in launched.said
+
+    launched.process.send_signal(signal.SIGINT)
+
+    assert launched.wait() == 0
+    assert launched.is_all_gone(), launched.running()
+    assert "degraded" not in launched.said, "the service was gone before OpenSearch was"
+
+
+def test_search_in_the_background_is_told_or_refused_never_left_out(launched: Launched) -> None:
+    without = launched.run("start", "--local")
+    assert "OPENSEARCH_URLS" not in without.stdout
+    refused = launched.run("start", "--local", "--search")
+    assert refused.returncode == 2
+    assert "has no OpenSearch" in refused.stdout
+    launched.run("stop")
+
+    started = launched.run("start", "--local", "--search")
+
+    assert f"export OPENSEARCH_URLS={launched.url('OPENSEARCH_PORT')}\n" in started.stdout
+    assert httpx.get(launched.url("OPENSEARCH_PORT")).is_success
+    launched.run("stop")
+    assert launched.is_all_gone(), launched.running()
+
+
 @pytest.mark.parametrize("port", PORTS)
 def test_a_taken_port_is_told_in_plain_words_before_anything_starts(
     port: str, launched: Launched
 ) -> None:
     with socket.create_server(("127.0.0.1", launched.ports[port])):
-        refused = launched.run("--local")
+        refused = launched.run("--local", "--search")
     assert refused.returncode == 2
     assert f"port {launched.ports[port]} for " in refused.stdout
     assert f"set {port} to another" in refused.stdout
