@@ -20,12 +20,15 @@ from payment_manager.application.ports import (
     DisputeCell,
     DisputesSought,
     DisputeState,
+    Document,
     EventsSought,
     Facets,
     Interval,
     LoggedEvent,
     OrderCell,
     OrderState,
+    SearchIndex,
+    WholeLog,
 )
 from payment_manager.application.search import REASONS_MAX
 from payment_manager.application.search_terms import (
@@ -38,6 +41,7 @@ from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.order import HoldReason, SetHold
 from tests.adapters.world import World
 from tests.clock import TODAY_AT_NOON, FakeClock
+from tests.opensearch import IndexNames
 from tests.webhooks import BOB, chargeback_webhook, order_webhook
 
 DAYS = 40
@@ -169,6 +173,29 @@ async def _decided(world: World) -> None:
     await world.webhooks(chargeback_webhook("closed-0", "closed", 20, resolution="lost"))
     await world.webhooks(order_webhook("closed-1", "success", 5))
     await world.webhooks(order_webhook("closed-1", "failed", 6))
+
+
+def aliases(names: IndexNames) -> dict[Document, str]:
+    return {
+        Document.ORDER_EVENT: names.events_orders,
+        Document.DISPUTE_EVENT: names.events_disputes,
+        Document.ORDER: names.orders,
+        Document.DISPUTE: names.disputes,
+    }
+
+
+async def project(log: WholeLog, index: SearchIndex, build: str = "b1") -> "Truth":
+    """All there is, into a new build that answers from then on."""
+    await index.start_build(build)
+    checkpoint = await log.begin(build)
+    events = [event async for page in log.events() for event in page]
+    orders = [order async for page in log.orders() for order in page]
+    disputes = [dispute async for page in log.disputes() for dispute in page]
+    assert await index.write(events, orders, disputes, build=build) == []
+    await index.refresh(build=build)
+    await index.answer_from(build)
+    await log.finish(checkpoint, [])
+    return Truth.of(events, disputes, orders)
 
 
 # ── What is true ──────────────────────────────────────────────────────────────────────────────────
