@@ -7,6 +7,7 @@ in its place or lets it through; so what is written behind a fault is what the s
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from io import BytesIO
 from types import TracebackType
 
 import aiohttp
@@ -52,7 +53,9 @@ class FaultyProxy:
         self._closing = asyncio.Event()
 
     async def __aenter__(self) -> "FaultyProxy":
-        self._session = aiohttp.ClientSession(auto_decompress=False)
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False, skip_auto_headers=("accept-encoding",)
+        )
         application = web.Application(client_max_size=2**30)
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
@@ -101,7 +104,7 @@ class FaultyProxy:
         url = f"{self._target_url}{request.raw_path}"
         try:
             async with self._session.request(
-                request.method, url, data=body, headers=headers
+                request.method, url, data=BytesIO(body), headers=headers
             ) as answer:
                 passed = {
                     name: value
