@@ -250,6 +250,8 @@ class Index(Faults):
 
     async def answer_from(self, build: str) -> None:
         self.called("answer_from")
+        if build not in self.written:
+            raise IndexTrouble("the index is gone")
         for name in set(self.written) - {build}:
             del self.written[name]
         self.answering = build

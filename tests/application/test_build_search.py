@@ -17,7 +17,8 @@ from payment_manager.application.build_search import (
 )
 from payment_manager.application.pace import Pace
 from payment_manager.application.ports import Document, IndexTrouble, Unavailable
-from tests.application.projection import AWAY, Index, Log, all_of
+from payment_manager.application.project import Project
+from tests.application.projection import AWAY, Index, Log, Told, all_of
 from tests.clock import FakeClock
 
 
@@ -89,7 +90,7 @@ async def test_what_comes_meanwhile_is_in_it(
 @pytest.mark.parametrize(
     ("part", "method"),
     [
-        *(("index", name) for name in ("start_build", "refresh", "counts", "answer_from")),
+        *(("index", name) for name in ("start_build", "refresh", "counts")),
         *(("log", name) for name in ("begin", "events", "after", "moment", "leading", "finish")),
         ("index", "write"),
     ],
@@ -103,12 +104,46 @@ async def test_whatever_ends_a_build_leaves_the_old_one_answering(
     with pytest.raises(Unavailable):
         await built(log, index)
 
-    if method != "finish":  # by then the new one answers, and the next projector sees to the rest
-        assert index.answering == old.build
-        assert index.shown == all_of(log)
+    assert index.answering == old.build
+    assert index.shown == all_of(log)
     assert log.stored is not None
     assert log.stored.build == old.build
     assert (log.led, log.built, log.being_built) == (False, False, None)
+
+
+async def test_a_build_that_is_done_and_could_not_answer_yet_answers_with_the_next_leader(
+    log: Log, index: Index
+) -> None:
+    await built(log, index)
+    index.fail("answer_from", AWAY)
+    with pytest.raises(BuildFailed, match="is built and proved and does not answer yet"):
+        await built(log, index)
+    assert log.stored is not None
+    assert log.stored.build != index.answering
+
+    pace = Pace()
+    build = BuildSearch(log, log, index, FakeClock(), pace)
+    await Project(log, index, build, Told(), pace).run_once()
+
+    assert index.calls["start_build"] == 2
+    assert index.answering == log.stored.build
+    assert index.shown == all_of(log)
+
+
+async def test_an_old_build_that_could_not_be_deleted_does_not_matter(
+    log: Log, index: Index
+) -> None:
+    answer_from = index.answer_from
+
+    async def and_not_delete(build: str) -> None:
+        await answer_from(build)
+        raise IndexTrouble("no answer in time")
+
+    index.answer_from = and_not_delete  # type: ignore[method-assign]
+
+    result = await built(log, index)
+
+    assert index.answering == result.build
 
 
 async def test_a_server_that_comes_back_is_waited_for(

@@ -164,6 +164,7 @@ async def test_an_index_that_is_gone_or_another_is_built_anew(
     assert projection.log.stored is not None
     old = projection.log.stored.build
     projection.index.answering = build
+    projection.index.written.clear()
     monkeypatch.setattr(project_module, "LOOK_SECONDS", 0.0)
 
     await projection.project.run_once()

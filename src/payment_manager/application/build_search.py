@@ -42,7 +42,7 @@ its half a minute.
 """
 
 LEAD_ASK_SECONDS = 0.05
-"""Whoever leads gives the lead up every few seconds, for a moment: asked several times in it."""
+"""Whoever leads gives the lead up every two seconds, for a moment: asked several times in it."""
 
 LEAD_WAIT_SECONDS = 60.0
 
@@ -145,8 +145,15 @@ class BuildSearch:
             await writing.write("news", disputes=writing.uncertain)
             checkpoint = await self._catch_up(checkpoint, writing)
             await self._index.refresh(build=build)
-            await self._index.answer_from(build)
+            # First this: if it ends here, whoever leads next lets it answer.
             await self._whole.finish(checkpoint, list(writing.rejects.values()))
+            try:
+                await let_answer(self._index, build)
+            except IndexTrouble as trouble:
+                raise BuildFailed(
+                    f"{build} is built and proved and does not answer yet ({trouble}): whoever"
+                    " projects lets it answer"
+                ) from None
         return counts
 
     async def _catch_up(
@@ -260,6 +267,19 @@ def _pieces(rows: Sequence[Row], pace: Pace) -> Iterator[Sequence[Row]]:
         size = pace.piece
         yield rows[at : at + size]
         at += size
+
+
+async def let_answer(index: SearchIndex, build: str) -> None:
+    """What is asked is this build from now on, which has the checkpoint. Raises `IndexTrouble`
+    where it isn't, and may be a moment later.
+    """
+    try:
+        await index.answer_from(build)
+    except IndexTrouble as trouble:
+        # Of an answer that was lost, or of what was to be deleted afterwards.
+        if await index.build() != build:
+            raise
+        log.warning("old_search_not_deleted", reason=str(trouble))
 
 
 @asynccontextmanager

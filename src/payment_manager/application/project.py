@@ -17,12 +17,14 @@ from payment_manager.application.build_search import (
     BuildFailed,
     BuildSearch,
     BuildUnderWay,
+    let_answer,
     tell_of,
 )
 from payment_manager.application.pace import Pace
 from payment_manager.application.ports import (
     Checkpoint,
     EventTail,
+    IndexTrouble,
     PortError,
     SearchIndex,
     SearchTelemetry,
@@ -34,8 +36,10 @@ REFRESH_SECONDS = 0.5
 for one document as for a thousand.
 """
 
-LEAD_SECONDS = 5.0
-"""Then the lead is given up for a moment: a new build, or a proof, waits for it."""
+LEAD_SECONDS = 2.0
+"""Then the lead is given up for a moment: a new build, or a proof, waits for it. The price is a
+connection.
+"""
 
 HAND_OVER_SECONDS = 0.2
 """For so long: whoever waits asks several times in it."""
@@ -128,7 +132,9 @@ class Project:
             if not await stack.enter_async_context(self._tail.leading()):
                 return
             checkpoint, answering = await self._tail.checkpoint(), await self._index.build()
-            if checkpoint is not None and checkpoint.build == answering:
+            if checkpoint is not None and (
+                checkpoint.build == answering or await self._lets_answer(checkpoint.build)
+            ):
                 now = monotonic()
                 kept = stack.pop_all()
                 self._lead = _Lead(kept, now, checkpoint, checkpoint, looked_at=now)
@@ -137,6 +143,14 @@ class Project:
         await self._build_anew(
             "there is none" if answering is None else "it is not the one of the checkpoint"
         )
+
+    async def _lets_answer(self, build: str) -> bool:
+        """Whether it is there: what was built and proved just before its process died."""
+        try:
+            await let_answer(self._index, build)
+        except IndexTrouble:
+            return False
+        return await self._index.build() == build
 
     async def _build_anew(self, why: str) -> None:
         if self._failed is not None and monotonic() < self._build_not_before:
