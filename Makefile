@@ -16,7 +16,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 ##@ Run
-.PHONY: run-dev run-search run-kafka run-api run-ingest run-worker start_containers stop_containers build-pg-image demo
+.PHONY: run-dev run-search run-kafka run-api run-ingest run-worker start_containers stop_containers build-pg-image \
+        import-dashboards demo
 run-dev: $(READY) ## Run all on this machine: API, embedded PostgreSQL, simulated provider
 	@exec $(APP) dev
 run-search: $(READY) ## Run all that run-dev does with a real OpenSearch beside it (JDK 21, Maven)
@@ -36,6 +37,8 @@ stop_containers: $(READY) ## Stop it; the data stays
 build-pg-image: ## Build the image of PostgreSQL 17 with pg_partman (Docker)
 	@command -v docker >/dev/null || { echo "No Docker here; tests and labs fetch PostgreSQL 17 without it" >&2; exit 2; }
 	docker build --tag payment-manager-postgres:17.10 infra/postgres
+import-dashboards: $(READY) ## Put the ready dashboard into OpenSearch Dashboards (url=http://…)
+	@$(BIN)/python -m infra.dashboards $(url)
 demo: $(READY) ## Tell the life of one order and one dispute to the running service
 	@$(APP) demo
 
