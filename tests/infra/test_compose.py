@@ -220,7 +220,7 @@ def test_the_health_check_tells_ready_from_not_ready(
 
     asked: list[str] = []
     with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
         port = server.server_port
         if answer is None:
             server.shutdown()

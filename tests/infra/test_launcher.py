@@ -207,6 +207,13 @@ def test_search_is_one_word_more_and_is_stopped_after_who_asks_it(launched: Laun
     assert httpx.post(orders, json=WEBHOOK).is_success
     assert f"search     {launched.url('OPENSEARCH_PORT')}\n" in launched.said
 
+    def found_in_opensearch() -> bool:
+        answer = httpx.get(f"{launched.url('PORT')}/search/events", params={"q": "ord-1"})
+        said = answer.raise_for_status().json()
+        return bool(said["source"] == "opensearch" and said["items"])
+
+    assert eventually(found_in_opensearch)
+
     launched.process.send_signal(signal.SIGINT)
 
     assert launched.wait() == 0
