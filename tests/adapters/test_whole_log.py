@@ -358,7 +358,7 @@ async def test_a_build_that_was_given_up_cannot_be_finished(
     await whole.abandon()
     with pytest.raises(Unavailable, match="given up"):
         await whole.finish(second, [])
-    assert await query("SELECT FROM projections") == []
+    assert await query("SELECT name FROM projections") == []
 
 
 async def test_one_process_builds_and_another_may_project(pool: AsyncConnectionPool) -> None:

@@ -17,6 +17,7 @@ from payment_manager.adapters.postgres.partitions.days import PostgresLeadership
 from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.partitions.retirement import PostgresRetirement
 from payment_manager.adapters.postgres.partitions.sealing import PostgresSealing
+from payment_manager.adapters.postgres.search.batches import PostgresEventBatches
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.maintain import Maintain
 from payment_manager.application.ports import (
@@ -64,6 +65,7 @@ def maintain(
         "leadership": PostgresLeadership(pool),
         "sealing": PostgresSealing(pool),
         "known_ids": PostgresKnownIds(pool),
+        "batches": PostgresEventBatches(pool),
         "telemetry": telemetry,
         "retire": Retire(PostgresRetirement(pool), None, telemetry, retention=None).run_once,
         "seal_after": timedelta(hours=1),
@@ -138,6 +140,7 @@ async def test_a_round_is_told_in_metrics(pool: AsyncConnectionPool) -> None:
         ("leadership", {"leading"}),
         ("sealing", {"days_sealed", "logs_watched"}),
         ("known_ids", {"ids_forgotten"}),
+        ("batches", {"batches_forgotten"}),
     ],
 )
 async def test_a_step_that_fails_keeps_no_other_from_running(
@@ -147,7 +150,7 @@ async def test_a_step_that_fails_keeps_no_other_from_running(
 
     round_ = await maintain(pool, telemetry, **{broken: OutOfOrder()}).run_once(TODAY_AT_NOON)
 
-    usual = {"days_ahead", "days_sealed", "ids_forgotten", "days_retired"}
+    usual = {"days_ahead", "days_sealed", "ids_forgotten", "batches_forgotten", "days_retired"}
     done = {"days_ahead"} if broken == "leadership" else usual - steps
     assert set(round_.done) == done
     assert set(round_.failed) == steps

@@ -1,4 +1,4 @@
-"""A round of upkeep of the event logs: days ahead, sealed days, forgotten ids, retired days.
+"""A round of upkeep of the event logs: days ahead, sealed days, what can be forgotten, old days.
 
 How to think about it: each step is idempotent and looks for itself what there is to do, so a round
 may come at any time, be cut short at any point and be repeated. Every process makes days, since a
@@ -15,6 +15,7 @@ from time import monotonic
 import structlog
 
 from payment_manager.application.ports import (
+    EventBatches,
     KnownIds,
     Leadership,
     LogDay,
@@ -63,6 +64,7 @@ class Maintain:
         leadership: Leadership,
         sealing: Sealing,
         known_ids: KnownIds,
+        batches: EventBatches,
         telemetry: UpkeepTelemetry,
         *,
         retire: Retiring,
@@ -73,6 +75,7 @@ class Maintain:
         self._leadership = leadership
         self._sealing = sealing
         self._known_ids = known_ids
+        self._batches = batches
         self._retire = retire
         self._telemetry = telemetry
         self._seal_after = seal_after
@@ -96,6 +99,7 @@ class Maintain:
                 if leads:
                     await self._step(round_, "days_sealed", lambda: self._seal(now))
                     await self._step(round_, "ids_forgotten", lambda: self._forget(now))
+                    await self._step(round_, "batches_forgotten", lambda: self._batches.forget(now))
                     await self._step(round_, "days_retired", lambda: self._retire_days(now))
 
         async def make() -> int:

@@ -634,6 +634,17 @@ class KnownIds(Protocol):
         ...
 
 
+class EventBatches(Protocol):
+    async def forget(self, now: datetime) -> int:
+        """Forget where events are that every projection of the logs has passed; of how many
+        transactions' runs of time. In short transactions. Raises `Unavailable`.
+
+        A projection that has not moved for 30 days, though something waited, is dropped and told:
+        when it comes back it is built from nothing.
+        """
+        ...
+
+
 class StoredEvent(NamedTuple):
     """An event with all its columns, as the log has it. `stream`: the order's or dispute's id;
     `order_id`: of a dispute its order's, or no order's where nothing tells it (it begins with a

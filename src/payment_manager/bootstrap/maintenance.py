@@ -9,6 +9,7 @@ from payment_manager.adapters.postgres.partitions.days import PostgresLeadership
 from payment_manager.adapters.postgres.partitions.retirement import PostgresRetirement
 from payment_manager.adapters.postgres.partitions.sealing import PostgresSealing
 from payment_manager.adapters.postgres.pool import Pool
+from payment_manager.adapters.postgres.search.batches import PostgresEventBatches
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.maintain import Maintain, Round
 from payment_manager.application.ports import Clock
@@ -50,6 +51,7 @@ async def maintenance(settings: Settings, pool: Pool, telemetry: PrometheusTelem
         PostgresLeadership(pool),
         PostgresSealing(pool),
         PostgresKnownIds(pool),
+        PostgresEventBatches(pool),
         telemetry,
         retire=retire.run_once,
         seal_after=settings.seal_after,
