@@ -22,7 +22,7 @@ run-dev: $(READY) ## Run all on this machine: API, embedded PostgreSQL, simulate
 	@exec $(APP) dev
 run-search: $(READY) ## Run all that run-dev does with a real OpenSearch beside it (JDK 21, Maven)
 	@exec $(BIN)/python -m infra.launcher search
-run-kafka: $(READY) ## Run both services, Kafka and all; by Docker where it is (local=1: without); search=1
+run-kafka: $(READY) ## Run both services, Kafka and all, by Docker where it is (local=1: without); search=1
 	@exec $(BIN)/python -m infra.launcher $(if $(local),--local) $(if $(search),--search)
 run-api: $(READY) ## Run the API service alone, as the settings say
 	@exec $(APP) api

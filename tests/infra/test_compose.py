@@ -22,7 +22,7 @@ import yaml  # type: ignore[import-untyped]
 from infra import docker, opensearch_server, wiremock_server
 from infra.kafka_server import KAFKA
 from infra.launcher import LocalSettings
-from infra.opensearch_server import OPENSEARCH
+from infra.opensearch_server import OPENSEARCH, OpenSearchServer
 from infra.postgres_server import LOCK as POSTGRES_LOCK
 from infra.postgres_server import PARTMAN_MAJOR
 from payment_manager.settings import ApiSettings, IngestSettings, Settings, WorkerSettings, load
@@ -232,6 +232,14 @@ def test_the_health_check_tells_ready_from_not_ready(
         server.shutdown()
     assert ran.returncode == exit_code
     assert asked == ([HEALTH[service]] if answer else [])
+
+
+def test_opensearchs_health_check_is_content_with_a_real_one(
+    opensearch_server: OpenSearchServer,
+) -> None:
+    _, *command = SERVICES["opensearch"]["healthcheck"]["test"]
+    here = command[-1].replace("9200", str(opensearch_server.port)).replace("$$", "$")
+    assert subprocess.run([*command[:-1], here]).returncode == 0
 
 
 HEALTH = {
