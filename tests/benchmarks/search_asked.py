@@ -32,17 +32,18 @@ from tests.benchmarks.section import Asked
 from tests.benchmarks.service import COMMAND, ServiceFailed, running_service
 
 EVENTS = {FULL.name: 1_000_000, QUICK.name: 200_000, SMOKE.name: 2_000}
+DAYS = {FULL.name: 120, QUICK.name: 120, SMOKE.name: 10}
 TURNS = {FULL.name: 10, QUICK.name: 4, SMOKE.name: 1}
 TURN_SECONDS = {FULL.name: 1.0, QUICK.name: 1.0, SMOKE.name: 0.1}
 
 OPENSEARCH, POSTGRES = "opensearch", "postgres"
 
 METHOD = f"""
-**Questions.** A log of {EVENTS[FULL.name]:,} events, two orders in five disputed, written straight
-into the tables and put into OpenSearch by `payment-manager search reindex`. Two services on that
-database, one with OpenSearch and one without, are asked the same over HTTP by one caller, in turns
-of a second, {TURNS[FULL.name]} each; no two questions are the same. Each answer says who gave it,
-which is checked. Pages of 20. OpenSearch works at the lowest priority here, too.
+**Questions.** A log of {EVENTS[FULL.name]:,} events in {DAYS[FULL.name]} days, two orders in five
+disputed, written straight into the tables and put into OpenSearch by `payment-manager search
+reindex`. Two services on that database, one with OpenSearch and one without, are asked the same
+over HTTP by one caller, in turns of a second, {TURNS[FULL.name]} each; no two questions are the
+same. Each answer says who gave it, which is checked. Pages of 20.
 """
 
 _REASONS = ("fraud", "product_not_received", "duplicate", "unrecognized", "product_unacceptable")
@@ -107,7 +108,7 @@ def _by_month(_: random.Random, __: SearchHistory) -> Mapping[str, str]:
 
 def _by_day(chance: random.Random, history: SearchHistory) -> Mapping[str, str]:
     # Bounds are widened to whole days: what differs is which days, and which reason.
-    start = history.start + timedelta(days=chance.randrange(60), seconds=chance.randrange(86_400))
+    start = history.start + timedelta(days=chance.randrange(history.days // 2))
     return {
         "interval": "day",
         "time_from": start.isoformat(),
@@ -138,7 +139,7 @@ class Answers:
 
 async def measure(asked: Asked, node: Node) -> None:
     scale, projected = asked.scale.name, Projected(node, "asked")
-    history = SearchHistory.of(EVENTS[scale])
+    history = SearchHistory.of(EVENTS[scale], DAYS[scale])
     async with AsyncExitStack() as stack:
         without = await stack.enter_async_context(running_service(asked.folder / "asked", {}))
         await write_search_history(without.database_url, history)

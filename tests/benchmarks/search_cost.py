@@ -28,6 +28,9 @@ from tests.benchmarks.write_path import (
 )
 
 ROUNDS = {FULL.name: 8, QUICK.name: 4, SMOKE.name: 2}
+WARM_UP_ROUNDS = {FULL.name: 3, QUICK.name: 2, SMOKE.name: 1}
+"""What is compiled or prepared at first is no round's."""
+
 CONNECTIONS = {FULL.name: 64, QUICK.name: 64, SMOKE.name: 4}
 OPEN_SHARE = 0.5
 """Of what the service without search can do: where a service is meant to be used."""
@@ -69,8 +72,10 @@ async def measure(asked: Asked, node: Node) -> None:
             running_service(asked.folder / "on", projected.settings)
         )
         sides = [Side(contender(OFF, off), None), Side(contender(ON, on), projected)]
-        for side in sides:  # what is compiled or prepared at first is no turn's
-            await _closed(side, scale, scale.seconds + scale.warm_up_seconds)
+        for _ in range(WARM_UP_ROUNDS[scale.name]):
+            for side in sides:
+                await _closed(side, scale, scale.seconds)
+        for side in sides:
             side.closed.clear()
             side.behind.clear()
         for turn in range(ROUNDS[scale.name]):

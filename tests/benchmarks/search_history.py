@@ -16,13 +16,11 @@ from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import connection_pool
 from payment_manager.domain.dispute_id import dispute_id_of
 
-DAYS = 120
-
 CAMPAIGNS = 500
 """A word of an order's metadata, on one order in so many."""
 
-# The last dispute ends two days after its order began.
-_DAYS_BEFORE_NOW = DAYS + 2
+_DAYS_AFTER = 2
+"""The last dispute ends two days after its order began."""
 
 _STATEMENTS = (
     Path(__file__).with_name("search_history.sql").read_text(encoding="utf-8").split(";\n")
@@ -32,12 +30,14 @@ _STATEMENTS = (
 @dataclass(frozen=True, slots=True)
 class SearchHistory:
     orders: int
+    days: int
     start: datetime
 
     @classmethod
-    def of(cls, events: int) -> "SearchHistory":
+    def of(cls, events: int, days: int) -> "SearchHistory":
         """Until now, with about this many events: three an order, two a dispute."""
-        return cls(events * 10 // 38, datetime.now(UTC) - timedelta(days=_DAYS_BEFORE_NOW))
+        start = datetime.now(UTC) - timedelta(days=days + _DAYS_AFTER)
+        return cls(events * 10 // 38, days, start)
 
     @property
     def disputed(self) -> list[int]:
@@ -52,9 +52,9 @@ class SearchHistory:
 
 
 async def write_search_history(database_url: str, history: SearchHistory) -> None:
-    today = datetime.now(UTC).date()
+    first = history.start.date() - timedelta(days=1)
     async with connection_pool(database_url, size_max=1) as pool:
-        await NativePartitions(pool).make(today - timedelta(days=_DAYS_BEFORE_NOW + 1), today)
+        await NativePartitions(pool).make(first, datetime.now(UTC).date())
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
             "SET timezone = 'UTC'; SET work_mem = '256MB'; SET synchronous_commit = off"
@@ -66,7 +66,7 @@ async def write_search_history(database_url: str, history: SearchHistory) -> Non
         ):
             for n in history.disputed:
                 copy.write_row((n, dispute_id_of(history.order_id(n))))
-        given = {"orders": history.orders, "start": history.start, "days": DAYS}
+        given = {"orders": history.orders, "start": history.start, "days": history.days}
         for statement in _STATEMENTS:
             if statement.strip():
                 connection.execute(statement.encode(), given)

@@ -1,9 +1,10 @@
 """OpenSearch's side of a run: a node of our own, what it holds, and how far search is behind.
 
 How to think about it: in service OpenSearch has machines of its own; here it shares the processors
-with what is measured. So it gets the lowest priority that the system knows: it works in what the
-others leave, and what it costs them is little more than what they do for it themselves. How far a
-projection is, is counted from outside: events in the logs, and documents that a search finds.
+with what is measured. Where the question is what search costs others, it gets the lowest priority
+that the system knows: it works in what they leave, and what remains of its cost is what they do for
+it themselves. How far a projection is, is counted from outside: events in the logs, and documents
+that a search finds.
 """
 
 import asyncio
@@ -69,17 +70,18 @@ class Node:
 
 
 @asynccontextmanager
-async def running_opensearch(folder: Path) -> AsyncIterator[Node]:
+async def running_opensearch(folder: Path, *, gives_way: bool = False) -> AsyncIterator[Node]:
     server = OpenSearchServer(folder, heap=HEAP, long_running=True)
     try:
         await asyncio.to_thread(server.start)
-        give_way(server.pid)
+        if gives_way:
+            _give_way(server.pid)
         yield Node(server.url, server.pid)
     finally:
         await asyncio.to_thread(server.stop)
 
 
-def give_way(pid: int) -> None:
+def _give_way(pid: int) -> None:
     """All threads: each has a priority of its own, and hands it on to those that it starts.
 
     Where sessions share the processors, a priority counts within its session only, and the session

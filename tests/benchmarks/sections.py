@@ -1,6 +1,6 @@
 """All sections, in the order in which a run measures them."""
 
-from tests.benchmarks import kafka_run, large_log, large_write, load, maintenance, run
+from tests.benchmarks import kafka_run, large_log, large_write, load, maintenance, run, search
 
 SECTIONS = (
     run.SECTION,
@@ -9,4 +9,5 @@ SECTIONS = (
     large_log.SECTION,
     load.SECTION,
     maintenance.SECTION,
+    search.SECTION,
 )

@@ -1,13 +1,13 @@
 """The harness itself, at its smallest: it goes everywhere and measures nothing worth knowing.
 
-The sections about large logs take seconds and belong to `make check`, so that whoever changes a
-table learns here that a history is written otherwise now.
+The sections about large logs and about search take seconds and belong to `make check`, so that
+whoever changes a table learns here that a history is written otherwise now.
 """
 
 import pytest
 
-from infra.kafka_server import why_not
-from tests.benchmarks import kafka_run, large_log, large_write, load, run
+from infra import kafka_server, opensearch_server
+from tests.benchmarks import kafka_run, large_log, large_write, load, run, search
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.section import Section
 
@@ -23,7 +23,7 @@ def test_the_harness_runs_through_and_finds_every_answer_right() -> None:
 @pytest.mark.benchmark
 @pytest.mark.timeout(300)  # ten services are started and stopped
 def test_kafka_modes_part_runs_through_and_finds_every_webhook_in_the_log() -> None:
-    reason = why_not()
+    reason = kafka_server.why_not()
     if reason is not None:
         pytest.skip(f"no Kafka on this machine: {reason}")
     assert main([*SMALLEST, f"--only={kafka_run.SECTION.name}"]) == 0
@@ -38,3 +38,12 @@ def test_kafka_modes_part_runs_through_and_finds_every_webhook_in_the_log() -> N
 )
 def test_a_section_on_a_large_log_runs_through(section: Section) -> None:
     assert main([*SMALLEST, f"--only={section.name}"]) == 0
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+def test_the_section_about_search_runs_through() -> None:
+    reason = opensearch_server.why_not()
+    if reason is not None:
+        pytest.skip(f"no OpenSearch on this machine: {reason}")
+    assert main([*SMALLEST, f"--only={search.SECTION.name}"]) == 0
