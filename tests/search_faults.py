@@ -6,6 +6,7 @@ in its place or lets it through; so what is written behind a fault is what the s
 """
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from io import BytesIO
 from types import TracebackType
@@ -43,8 +44,9 @@ class FaultyProxy:
     that came, whatever became of it.
     """
 
-    def __init__(self, target_url: str) -> None:
+    def __init__(self, target_url: str, tls: ssl.SSLContext | None = None) -> None:
         self._target_url = target_url
+        self._tls = tls
         self.url = ""
         self.fault: Fault | None = None
         self.requests = 0
@@ -60,9 +62,10 @@ class FaultyProxy:
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        scheme = "http" if self._tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(

@@ -7,6 +7,10 @@ test writes, disturbs, writes again, and then counts and compares every document
 
 import asyncio
 import json
+import shlex
+import shutil
+import ssl
+import subprocess
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -29,7 +33,7 @@ from payment_manager.adapters.opensearch.connection import (
     search_client,
 )
 from payment_manager.adapters.opensearch.index import BULK_BYTES_MAX, OpenSearchIndex
-from payment_manager.adapters.opensearch.mappings import MAPPING_VERSION
+from payment_manager.adapters.opensearch.mappings import FIELDS, MAPPING_VERSION, index_of
 from payment_manager.application.ports import (
     DisputeState,
     Document,
@@ -73,9 +77,9 @@ def names_of(names: IndexNames) -> Names:
 
 @asynccontextmanager
 async def index_at(
-    url: str, names: IndexNames, timeout_seconds: float = 20.0
+    url: str, names: IndexNames, timeout_seconds: float = 20.0, ca_file: Path | None = None
 ) -> AsyncIterator[OpenSearchIndex]:
-    client = search_client(url, None, timeout_seconds)
+    client = search_client(url, ca_file, timeout_seconds)
     try:
         yield OpenSearchIndex(client, names_of(names), FakeClock())
     finally:
@@ -316,12 +320,13 @@ async def test_each_difference_is_told_and_a_later_version_is_none(index: OpenSe
 
 SECRET = "s3cr3t"
 
-POISON: Mapping[str, tuple[LoggedEvent | DisputeState, str]] = {
+POISON: Mapping[str, tuple[documents.State, str]] = {
     "no text": (
         event(996, data='{"reason":"s3cr3t \\ud800"}'),
         "no document can be made of it (DecodeError)",
     ),
     "no integer": (event(998, sequence=2**40), "mapper_parsing_exception: sequence"),
+    "no id": (order(1, order_id=SECRET * 100), "its id is too long"),
     "no term": (event(997, kind=SECRET * 10_000), "illegal_argument_exception: kind"),
     "no currency": (
         dispute(999, currency=SECRET),
@@ -335,12 +340,27 @@ async def test_poison_is_set_aside_alone_with_words_that_repeat_nothing(
 ) -> None:
     good = [event(number) for number in range(1, 500)]
     events = [each for each, _ in POISON.values() if isinstance(each, LoggedEvent)]
+    orders = [each for each, _ in POISON.values() if isinstance(each, OrderState)]
     disputes = [each for each, _ in POISON.values() if isinstance(each, DisputeState)]
-    aside = await index.write([*good[:250], *events, *good[250:]], [], disputes)
+    aside = await index.write([*good[:250], *events, *good[250:]], orders, disputes)
     assert {(each.document, each.document_id): each.error for each in aside} == {
         documents.identity(poison): error for poison, error in POISON.values()
     }
     await check_holds(index, good)
+
+
+async def test_an_index_that_has_not_all_of_our_fields_is_trouble_and_sets_nothing_aside(
+    client: AsyncOpenSearch, index_names: IndexNames
+) -> None:
+    index = OpenSearchIndex(client, names_of(index_names), FakeClock())
+    for document, name in names_of(index_names).items():
+        body = index_of(document, BUILD)
+        known = {each: about for each, about in FIELDS[document].items() if each != "order_id"}
+        body["mappings"]["properties"] = known
+        await client.indices.create(index=f"{name}-{BUILD}", body={**body, "aliases": {name: {}}})
+    assert await index.build() == BUILD
+    with pytest.raises(IndexTrouble, match="strict_dynamic_mapping_exception"):
+        await index.write([event(1)], [], [])
 
 
 # ── The server in trouble ─────────────────────────────────────────────────────────────────────────
@@ -595,6 +615,38 @@ async def test_a_new_build_takes_away_what_unfinished_ones_left_and_nothing_of_o
     assert set(foreign) < set(await client.indices.get(index=f"{index_names.prefix}-*"))
 
 
+async def test_a_swap_whose_answer_gets_lost_is_done_once_and_what_it_leaves_goes_later(
+    index: OpenSearchIndex,
+    proxy: FaultyProxy,
+    client: AsyncOpenSearch,
+    index_names: IndexNames,
+) -> None:
+    await index.start_build(NEXT)
+
+    async def lost_then_away(
+        request: web.Request, body: bytes, passing: Passing
+    ) -> web.StreamResponse:
+        if request.method == "DELETE":
+            return await resets(request, body, passing)
+        if request.path == "/_aliases" and not swapped:
+            swapped.append(request)
+            return await loses_the_answer(request, body, passing)
+        return await passing()
+
+    swapped: list[web.Request] = []
+    proxy.fault = lost_then_away
+    async with index_at(proxy.url, index_names) as through:
+        await through.answer_from(NEXT)
+    assert swapped
+    assert await index.build() == NEXT
+    last = "20261123t030405-3c4d"
+    await index.start_build(last)
+    left = set(await client.indices.get(index=f"{index_names.prefix}-*"))
+    assert left == {
+        f"{name}-{each}" for name in names_of(index_names).values() for each in (NEXT, last)
+    }
+
+
 async def test_a_write_to_a_build_that_is_gone_is_trouble_and_makes_none(
     index: OpenSearchIndex, client: AsyncOpenSearch, index_names: IndexNames
 ) -> None:
@@ -637,6 +689,8 @@ async def test_there_is_no_build_where_not_all_of_it_is_there_or_it_is_of_anothe
     both = {"add": {"index": f"{index_names.orders}-{NEXT}", "alias": index_names.orders}}
     await client.indices.update_aliases(body={"actions": [both]})
     assert await index.build() is None
+    with pytest.raises(IndexTrouble, match="illegal_argument_exception"):
+        await index.write([], [order(1)], [])
     await client.indices.delete_alias(index=f"{index_names.orders}-*", name=index_names.orders)
     assert await index.build() is None
     await index.answer_from(NEXT)
@@ -667,7 +721,7 @@ async def test_what_is_somebody_elses_stays_and_is_trouble(
 async def test_kill_9_in_the_middle_of_bulks_loses_nothing_and_doubles_nothing(
     frail_opensearch: OpenSearchServer, index_names: IndexNames
 ) -> None:
-    events, orders, disputes = some(range(1, 2001))
+    events, orders, disputes = some(range(1, 1001))
     async with (
         FaultyProxy(frail_opensearch.url) as proxy,
         index_at(proxy.url, index_names) as index,
@@ -686,7 +740,7 @@ async def test_kill_9_in_the_middle_of_bulks_loses_nothing_and_doubles_nothing(
             # Away or starting: never "there is none".
             with suppress(IndexTrouble):
                 assert await index.build() == BUILD
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
         await starting
         assert await index.build() == BUILD
         assert await index.write(events, orders, disputes) == []
@@ -732,6 +786,27 @@ async def test_a_password_in_the_url_is_sent_and_never_told(
             with pytest.raises(IndexTrouble) as trouble:
                 await through.build()
             assert "word" not in str(trouble.value)
+
+
+async def test_a_server_behind_tls_is_trusted_by_the_ca_file_alone(
+    opensearch_server: OpenSearchServer, index_names: IndexNames, tmp_path: Path
+) -> None:
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("no openssl on this machine to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = (
+        f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
+        f" -subj /CN=search -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {certificate}"
+    )
+    subprocess.run(shlex.split(made), check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with FaultyProxy(opensearch_server.url, context) as proxy:
+        async with index_at(proxy.url, index_names, ca_file=certificate) as trusting:
+            assert await trusting.build() is None
+        async with index_at(proxy.url, index_names) as other:
+            with pytest.raises(IndexTrouble, match="its certificate is not accepted"):
+                await other.build()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ error that names the document's content sets it aside: all else would set everyt
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
@@ -54,6 +54,9 @@ BUSY_SECONDS_MAX = 10.0
 """For so long a server that is too busy is asked again; then the caller should know."""
 
 READ_DOCUMENTS = 200
+
+ID_BYTES_MAX = 512
+"""OpenSearch's own."""
 
 # So many documents are made without a pause: two milliseconds, in a process that answers requests.
 _WITHOUT_PAUSE = 100
@@ -117,10 +120,16 @@ class OpenSearchIndex:
         answering = await self._answering()
         kept = {_index(self._names[each], meta) for each in answering for meta in answering[each]}
         await self._delete(await self._ours() - kept)
-        for document, name in self._names.items():
-            index = f"{name}-{build}"
-            body = {**index_of(document, build), "aliases": {_written_by(index): {}}}
-            await self._acknowledged("PUT", f"/{index}", body)
+        names = self._names.items()
+        made = (self._make(document, f"{name}-{build}", build) for document, name in names)
+        # All have ended, whatever became of them: else one could be made behind a later clearing.
+        for result in await asyncio.gather(*made, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _make(self, document: Document, index: str, build: str) -> None:
+        body = {**index_of(document, build), "aliases": {_written_by(index): {}}}
+        await self._acknowledged("PUT", f"/{index}", body=body)
 
     async def answer_from(self, build: str) -> None:
         answering = await self._answering()
@@ -128,12 +137,14 @@ class OpenSearchIndex:
         for document, name in self._names.items():
             for meta in answering[document]:
                 if meta.build != build:
-                    actions.append({"remove": {"index": _index(name, meta), "alias": name}})
+                    old = {"index": _index(name, meta), "alias": name}
+                    # The client may say this twice, after an answer that got lost.
+                    actions.append({"remove": {**old, "must_exist": False}})
             actions.append({"add": {"index": f"{name}-{build}", "alias": name}})
-        await self._acknowledged("POST", "/_aliases", {"actions": actions})
-        await self._delete(
-            await self._ours() - {f"{name}-{build}" for name in self._names.values()}
-        )
+        await self._acknowledged("POST", "/_aliases", body={"actions": actions})
+        # Done is done: what can't be deleted now goes before the next build.
+        with suppress(IndexTrouble):
+            await self._delete(await self._ours() - set(self._behind(build)))
 
     async def _answering(self) -> Mapping[Document, Sequence["_Meta"]]:
         """What stands behind each name. Raises `IndexTrouble` where it is somebody else's."""
@@ -170,11 +181,21 @@ class OpenSearchIndex:
         return await self._ask("GET", f"/{','.join(names)}", dict[str, _Index], parameters)
 
     async def _delete(self, indices: Collection[str]) -> None:
-        for index in sorted(indices):
-            await self._acknowledged("DELETE", f"/{index}")
+        left = sorted(indices)
+        while left:
+            # A few at a time: their names stand in the URL, which servers take up to 4 KiB of.
+            some, left = left[:8], left[8:]
+            path = f"/{','.join(some)}"
+            await self._acknowledged("DELETE", path, {"ignore_unavailable": "true"})
 
-    async def _acknowledged(self, method: str, path: str, body: object = None) -> None:
-        if not (await self._ask(method, path, _Acknowledged, body=body)).acknowledged:
+    async def _acknowledged(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> None:
+        if not (await self._ask(method, path, _Acknowledged, parameters, body)).acknowledged:
             raise IndexTrouble("not all nodes have followed in time")
 
     # ── Writing ───────────────────────────────────────────────────────────────────────────────────
@@ -202,6 +223,9 @@ class OpenSearchIndex:
         for number, state in enumerate(states, 1):
             document, id = documents.identity(state)
             try:
+                if len(id.encode()) > ID_BYTES_MAX:
+                    # The server would refuse the whole bulk for it.
+                    raise documents.NoDocument("its id is too long")
                 line = self._line(document, id, state, build)
             except documents.NoDocument as error:
                 aside.append(self._aside(document, id, str(error)))
