@@ -5,12 +5,14 @@ asked about in every way there is; `Truth` knows the answers. Nothing here chang
 one is enough for all tests.
 """
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import pytest
@@ -65,7 +67,7 @@ ANY_TIME = AnalyticsAsked(
 class Search:
     """One projected history, its sources by name, and what they ought to say."""
 
-    truth: Truth
+    truth: Truth = field(repr=False)
     sources: dict[str, SearchSource]
 
 
@@ -326,7 +328,7 @@ HYPOTHESIS = settings(
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # a smaller example is not worth a minute
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow],
 )
 STATUSES = ("open", "under_review", "submitted", "won", "lost", "closed", "canceled")
 
@@ -392,25 +394,44 @@ def disputes_sought(truth: Truth) -> st.SearchStrategy[DisputesSought]:
     )
 
 
-@HYPOTHESIS
-@given(data=st.data(), limit=st.integers(1, 60))
-async def test_any_question_about_events_is_answered_alike(
-    search: Search, data: st.DataObject, limit: int
+async def for_any(
+    strategy: st.SearchStrategy[Value], check: Callable[[Value], Awaitable[None]]
 ) -> None:
-    sought = data.draw(events_sought(search.truth))
-    expected = search.truth.events(sought)
-    # A few pages, wherever they begin.
-    start = data.draw(st.integers(0, max(0, len(expected) - 3 * limit)))
-    for source in search.sources.values():
-        found: list[Any] = []
-        after = _behind(expected, start)
-        while len(found) < min(3 * limit, len(expected) - start):
-            page = await source.events(sought, after, limit)
-            found += page.events
-            if (after := page.next) is None:
-                break
-        assert found == expected[start : start + len(found)]
-        assert after is not None or len(found) == len(expected) - start
+    """Hypothesis itself is not asynchronous: it gets a thread, and the checks stay here."""
+    loop = asyncio.get_running_loop()
+
+    @HYPOTHESIS
+    @given(strategy)
+    def ask(value: Value) -> None:
+        future: Future[None] = asyncio.run_coroutine_threadsafe(_checked(check, value), loop)
+        future.result()
+
+    await asyncio.to_thread(ask)
+
+
+async def _checked(check: Callable[[Value], Awaitable[None]], value: Value) -> None:
+    await check(value)
+
+
+async def test_any_question_about_events_is_answered_alike(search: Search) -> None:
+    async def check(asked: tuple[EventsSought, int, float]) -> None:
+        sought, limit, share = asked
+        expected = search.truth.events(sought)
+        # A few pages, wherever they begin.
+        start = int(share * max(0, len(expected) - 3 * limit))
+        for source in search.sources.values():
+            found: list[LoggedEvent] = []
+            after = _behind(expected, start)
+            while len(found) < min(3 * limit, len(expected) - start):
+                page = await source.events(sought, after, limit)
+                found += page.events
+                if (after := page.next) is None:
+                    break
+            assert found == expected[start : start + len(found)]
+            assert after is not None or len(found) == len(expected) - start
+
+    limits, shares = st.integers(1, 60), st.floats(0, 1)
+    await for_any(st.tuples(events_sought(search.truth), limits, shares), check)
 
 
 def _behind(rows: Sequence[LoggedEvent], number: int) -> Place | None:
@@ -419,33 +440,35 @@ def _behind(rows: Sequence[LoggedEvent], number: int) -> Place | None:
     return rows[number - 1].created_at, str(rows[number - 1].event_id)
 
 
-@HYPOTHESIS
-@given(data=st.data(), limit=st.integers(1, 100))
-async def test_any_question_about_disputes_is_answered_alike(
-    search: Search, data: st.DataObject, limit: int
-) -> None:
-    sought = data.draw(disputes_sought(search.truth))
-    expected, counted = search.truth.disputes(sought), search.truth.facets(sought)
-    for source in search.sources.values():
-        assert await walk(source, sought, limit) == expected
-        assert await source.facets(sought) == counted
+async def test_any_question_about_disputes_is_answered_alike(search: Search) -> None:
+    async def check(asked: tuple[DisputesSought, int]) -> None:
+        sought, limit = asked
+        expected, counted = search.truth.disputes(sought), search.truth.facets(sought)
+        for source in search.sources.values():
+            assert await walk(source, sought, limit) == expected
+            assert await source.facets(sought) == counted
+
+    await for_any(st.tuples(disputes_sought(search.truth), st.integers(10, 100)), check)
 
 
-@HYPOTHESIS
-@given(data=st.data(), interval=st.sampled_from(Interval))
-async def test_any_analytics_are_answered_alike(
-    search: Search, data: st.DataObject, interval: Interval
-) -> None:
-    truth = search.truth
-    times = [each.disputed_at for each in truth.disputed]
-    times += [each.closed_at for each in truth.disputed if each.closed_at]
-    start = first_of(interval, data.draw(st.sampled_from(sorted({*times}))))
-    asked = AnalyticsAsked(
+async def test_any_analytics_are_answered_alike(search: Search) -> None:
+    async def check(asked: AnalyticsAsked) -> None:
+        for source in search.sources.values():
+            await assert_same_cells(source, search.truth, asked)
+
+    await for_any(analytics_asked(search.truth), check)
+
+
+@st.composite
+def analytics_asked(draw: st.DrawFn, truth: Truth) -> AnalyticsAsked:
+    interval = draw(st.sampled_from(Interval))
+    happened = {each.disputed_at for each in truth.disputed}
+    happened |= {each.closed_at for each in truth.disputed if each.closed_at}
+    start = first_of(interval, draw(st.sampled_from(sorted(happened))))
+    return AnalyticsAsked(
         interval,
         start,
-        moved(interval, start, data.draw(st.integers(0, 60))),
-        reasons=data.draw(some([each.reason for each in truth.disputed], "nothing")),
-        currencies=data.draw(some([each.currency for each in truth.disputed], "CHF")),
+        moved(interval, start, draw(st.integers(0, 60))),
+        reasons=draw(some([each.reason for each in truth.disputed], "nothing")),
+        currencies=draw(some([each.currency for each in truth.disputed], "CHF")),
     )
-    for source in search.sources.values():
-        await assert_same_cells(source, truth, asked)
