@@ -24,7 +24,7 @@ from aiohttp import web
 from opensearchpy import AsyncOpenSearch
 
 from infra.opensearch_server import OpenSearchServer
-from payment_manager.adapters.opensearch import documents
+from payment_manager.adapters.opensearch import connection, documents
 from payment_manager.adapters.opensearch import index as index_module
 from payment_manager.adapters.opensearch.connection import (
     FULL,
@@ -578,15 +578,15 @@ async def test_a_build_is_seen_by_nobody_until_it_answers_and_then_all_at_once(
     assert set((await index.counts(build=NEXT)).values()) == {20}
     assert await index.build() == BUILD
 
-    async def asked_all_the_time(ended: asyncio.Event) -> set[int]:
-        names = ",".join(names_of(index_names).values())
-        return {
-            (await client.search(index=names, size=0))["hits"]["total"]["value"]
-            for _ in iter(lambda: ended.is_set(), True)
-        }
+    async def asked_all_the_time() -> set[int]:
+        names, totals = ",".join(names_of(index_names).values()), set()
+        while not ended.is_set():
+            found = await client.search(index=names, size=0)
+            totals.add(found["hits"]["total"]["value"])
+        return totals
 
     ended = asyncio.Event()
-    asking = asyncio.create_task(asked_all_the_time(ended))
+    asking = asyncio.create_task(asked_all_the_time())
     await asyncio.sleep(0)
     await index.answer_from(NEXT)
     ended.set()
@@ -751,8 +751,12 @@ async def test_kill_9_in_the_middle_of_bulks_loses_nothing_and_doubles_nothing(
 
 
 async def test_of_two_nodes_one_may_be_dead_or_hang(
-    index: OpenSearchIndex, proxy: FaultyProxy, index_names: IndexNames
+    index: OpenSearchIndex,
+    proxy: FaultyProxy,
+    index_names: IndexNames,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(connection, "_DEAD_SECONDS", 60)
     stretches = [some([number]) for number in range(1, 9)]
     async with index_at(f"http://127.0.0.1:1,{proxy.url}", index_names) as through:
         for stretch in stretches[:4]:
@@ -760,11 +764,18 @@ async def test_of_two_nodes_one_may_be_dead_or_hang(
     async with FaultyProxy(proxy.url) as hanging:
         hanging.fault = hanging.hangs
         urls = f"{hanging.url},{proxy.url}"
-        async with index_at(urls, index_names, timeout_seconds=1.0) as through:
+        async with index_at(urls, index_names, timeout_seconds=2.0) as through:
             for stretch in stretches[4:]:
                 assert await through.write(*stretch) == []
         assert hanging.requests == 1
     await check_holds(index, *some(range(1, 9)))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[::1]:1", "http://nowhere.invalid"])
+async def test_a_server_that_is_nowhere_is_no_connection(url: str) -> None:
+    async with index_at(url, IndexNames.under("none")) as index:
+        with pytest.raises(IndexTrouble, match="^no connection$"):
+            await index.build()
 
 
 async def test_a_password_in_the_url_is_sent_and_never_told(

@@ -130,7 +130,8 @@ def _host(url: str, ca_file: Path | None, timeout_seconds: float) -> dict[str, A
         raise ValueError("OPENSEARCH_URLS: must be http or https URLs")
     secure = parts.scheme == "https"
     host: dict[str, Any] = {
-        "host": parts.hostname,
+        # The library builds URLs of it as it stands.
+        "host": f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname,
         "port": port or (443 if secure else 80),
         "url_prefix": parts.path.rstrip("/"),
         "timeout": timeout_seconds,
