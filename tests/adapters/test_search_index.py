@@ -774,7 +774,7 @@ async def test_of_two_nodes_one_may_be_dead_or_hang(
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[::1]:1", "http://nowhere.invalid"])
 async def test_a_server_that_is_nowhere_is_no_connection(url: str) -> None:
     async with index_at(url, IndexNames.under("none")) as index:
-        with pytest.raises(IndexTrouble, match="^no connection$"):
+        with pytest.raises(IndexTrouble, match=r"^no connection$"):
             await index.build()
 
 
