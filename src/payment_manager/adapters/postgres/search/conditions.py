@@ -22,10 +22,13 @@ RANGES = tuple(AMOUNT_RANGES)
 _USUAL_UNITS = 2
 
 AMOUNT_RANGE = {
+    # Lists, which the server looks a code up in by hashing.
     "units": " ".join(
-        f"WHEN d.currency = '{code}' THEN {10**exponent}"
-        for code, exponent in MINOR_UNITS.items()
-        if exponent != _USUAL_UNITS
+        "WHEN d.currency IN ({}) THEN {}".format(
+            ", ".join(f"'{code}'" for code in codes), 10**exponent
+        )
+        for exponent in sorted({*MINOR_UNITS.values()} - {_USUAL_UNITS})
+        for codes in [[code for code in MINOR_UNITS if MINOR_UNITS[code] == exponent]]
     ),
     "bounds": ", ".join(str(begin) for begin, _ in AMOUNT_RANGES.values()),
 }

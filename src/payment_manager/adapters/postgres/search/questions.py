@@ -19,7 +19,7 @@ from psycopg import AsyncClientCursor, errors
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.errors import translated
-from payment_manager.adapters.postgres.event_windows import Span
+from payment_manager.adapters.postgres.event_windows import INSTANT, Span
 from payment_manager.adapters.postgres.read_model import (
     Parameters,
     PostgresReadModel,
@@ -165,7 +165,8 @@ class PostgresSearch:
     ) -> FoundEvents:
         """Both logs at once; the page ends where both of them were walked over."""
         deadline = asyncio.get_running_loop().time() + seconds if sought.words else None
-        walks = [_Walk(asked, after or _BEFORE_ALL) for asked in _of_logs(sought)]
+        begin = after or _BEFORE_ALL
+        walks = [_Walk(asked, begin) for asked in _of_logs(sought)]
         size = min(limit + 1, EVENTS_FIRST)
         while True:
             unfinished = [walk for walk in walks if not walk.is_over]
@@ -177,7 +178,8 @@ class PostgresSearch:
                 if least is None or _place(event) >= least.place
             ]
             full = len(found) > limit or sum(len(event.data) for event in found) > PAGE_BYTES_MAX
-            if least is None or full or _is_past(deadline):
+            # However little time there is, each page comes a bit further.
+            if least is None or full or (least.place < begin and _is_past(deadline)):
                 break
             await self._step(least, sought.words, size, limit + 1, deadline)
             size = min(4 * size, EVENTS_MAX) if sought.words else size
@@ -217,7 +219,7 @@ class PostgresSearch:
             if not size:
                 return
             if window[0] is not None:
-                walk.place = (window[0], _FIRST_ID)
+                walk.place = (window[0] - INSTANT, _LAST_ID)
             if _is_past(deadline):
                 return
         walk.is_over = True
@@ -342,7 +344,8 @@ class PostgresSearch:
 
 _BEFORE_ALL: Place = (datetime(9000, 1, 1, tzinfo=UTC), "")
 
-_FIRST_ID = "00000000-0000-0000-0000-000000000000"
+_LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+"""With the last time before a window: behind all that lies in the window, before all else."""
 
 _COLUMNS = {
     space: SQL["search_event_columns"].replace("{order_id}", order).replace("{dispute_id}", dispute)

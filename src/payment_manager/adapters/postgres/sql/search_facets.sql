@@ -9,7 +9,7 @@ WITH cells AS (
 ),
 facets AS (
     SELECT grouping(status, reason, currency, month, amount_range) AS left_out, status, reason, currency, month, amount_range,
-        sum(disputes)::bigint AS disputes
+        coalesce(sum(disputes), 0)::bigint AS disputes
     FROM cells
     GROUP BY GROUPING SETS ((), (status), (reason), (currency), (month), (amount_range))
 ),
