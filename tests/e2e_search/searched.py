@@ -148,16 +148,19 @@ class Searched:
         return {name.removeprefix(f"{self.names.orders}-") for name in found}
 
     def caught_up(self) -> None:
-        """Returns when the checkpoint has all that is committed."""
+        """Returns when what answers has all that is committed."""
         eventually(self._is_caught_up, CATCH_UP_SECONDS, every=0.1)
 
     def _is_caught_up(self) -> bool:
-        seen = self.api.query(
-            "SELECT count(*) FROM event_batches AS b WHERE NOT EXISTS (SELECT FROM projections AS p"
-            " WHERE p.name = 'search' AND pg_visible_in_snapshot(b.transaction_id, p.seen))"
+        found = self.api.query("SELECT build FROM projections WHERE name = 'search'")
+        answering = httpx.get(f"{self.node.url}/{self.names.orders}/_alias", trust_env=False)
+        if [f"{self.names.orders}-{build}" for (build,) in found] != list(answering.json()):
+            return False
+        waiting = self.api.query(
+            "SELECT count(*) FROM event_batches AS b JOIN projections AS p ON p.name = 'search'"
+            " WHERE NOT pg_visible_in_snapshot(b.transaction_id, p.seen)"
         )
-        there = self.api.query("SELECT count(*) FROM projections WHERE name = 'search'")
-        return (seen, there) == ([(0,)], [(1,)])
+        return waiting == [(0,)]
 
     def assert_search_is_the_log(self) -> None:
         """Every document, and no other, as it was recorded."""
