@@ -6,7 +6,7 @@ own, left open at the worst moments.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -558,43 +558,58 @@ async def test_one_process_leads(tail: PostgresEventTail) -> None:
 # ── What it costs ─────────────────────────────────────────────────────────────────────────────────
 
 
-async def _explained_events(
-    connection: AsyncConnection, batches: Sequence[Batch]
-) -> tuple[int, int, set[str]]:
-    """Statements, pages read (planning's too), and the tables that are planned for."""
-    buffers, planned, statements = 0, set[str](), 0
-    for text, values in events_statements(Space.ORDER, batches):
-        text = AsyncClientCursor(connection).mogrify(text, values)
-        await explained(connection, text)  # the first time the catalogue is read
-        found = await explained(connection, text)
-        assert found.rows == len(values["transactions"])
-        assert not found.scanned
-        buffers += found.buffers + found.planning_buffers
-        planned |= found.planned
-        statements += 1
-    return statements, buffers, planned
-
-
 async def test_reading_events_names_their_days_only(
     pool: AsyncConnectionPool, query: Query
 ) -> None:
     times = [TODAY_AT_NOON, TODAY_AT_NOON - timedelta(hours=1), TODAY_AT_NOON + timedelta(days=7)]
     for n, at in enumerate(times):
         await take(write_path(pool, FakeClock(at)), *(f"ord-{n}-{m}" for m in range(20)))
-    batches = [
+    statements, buffers, planned = 0, 0, set[str]()
+    batches = await _all_batches(query)
+    async with pool.connection() as connection:
+        for text, values in events_statements(Space.ORDER, batches):
+            text = AsyncClientCursor(connection).mogrify(text, values)
+            await explained(connection, text)  # the first time the catalogue is read
+            found = await explained(connection, text)
+            assert found.rows == len(values["transactions"])
+            assert not found.scanned
+            buffers += found.buffers + found.planning_buffers
+            planned |= found.planned
+            statements += 1
+
+    days = {f"order_events_p{at:%Y%m%d}" for at in times}
+    assert planned == days
+    assert statements == len(days)
+    assert buffers <= 6 * len(batches) + 30
+
+
+@pytest.mark.parametrize("space", Space)
+async def test_each_batch_is_looked_up_in_the_log_and_no_event_in_all_batches(
+    pool: AsyncConnectionPool, query: Query, space: Space
+) -> None:
+    """What PostgreSQL would do where it believes that a day which just began has one row."""
+    clock = FakeClock()
+    apply = write_path(pool, clock)
+    await query("ANALYZE")
+    for n in range(30):
+        clock.advance(milliseconds=1)
+        bodies = [order_webhook(f"ord-{n}-{m}") for m in range(3)]
+        await apply([as_webhook(body) for body in [*bodies, chargeback_webhook(f"ord-{n}-0")]])
+    [(text, values)] = events_statements(space, await _all_batches(query))
+    async with pool.connection() as connection:
+        text = AsyncClientCursor(connection).mogrify(text, values)
+        plan = await (await connection.execute(f"EXPLAIN {text}".encode())).fetchall()
+    assert not [line for (line,) in plan if "Join Filter" in line or "Seq Scan" in line]
+
+
+async def _all_batches(query: Query) -> list[Batch]:
+    return [
         Batch._make(row)
         for row in await query(
             "SELECT transaction_id::text::bigint, first_at, last_at, order_events, dispute_events"
             " FROM event_batches"
         )
     ]
-    async with pool.connection() as connection:
-        statements, buffers, planned = await _explained_events(connection, batches)
-
-    days = {f"order_events_p{at:%Y%m%d}" for at in times}
-    assert planned - {"batch"} == days
-    assert statements == len(days)
-    assert buffers <= 6 * len(batches) + 30
 
 
 async def test_looking_for_batches_costs_the_same_however_many_are_behind(
