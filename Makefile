@@ -78,7 +78,7 @@ verify: $(READY) ## Prove that every row equals the fold of its events
 ##@ Labs
 .PHONY: lab-batching lab-unknown-outcome lab-duplicates lab-parking lab-paging \
         lab-poison-message lab-reorder lab-broker-away lab-rebalance lab-partitioning \
-        lab-index-choice lab-retention
+        lab-index-choice lab-retention lab-search-away lab-search-rebuild
 lab-batching: $(READY) ## One transaction a webhook, or one for all that are in flight
 	@$(BIN)/python -m labs.batching
 lab-unknown-outcome: $(READY) ## The provider takes the money and its answer gets lost
@@ -103,6 +103,10 @@ lab-index-choice: $(READY) ## Which index finds a kind's rows, and what each row
 	@$(BIN)/python -m labs.index_choice
 lab-retention: $(READY) ## What getting rid of old events costs, and whether they still answer
 	@$(BIN)/python -m labs.retention
+lab-search-away: $(READY) ## Search hangs, dies and comes back: who notices, and what it has lost
+	@$(BIN)/python -m labs.search_away
+lab-search-rebuild: $(READY) ## Search is deleted, damaged, and made anew from the log
+	@$(BIN)/python -m labs.search_rebuild
 
 ##@ Set-up
 .PHONY: install lock help

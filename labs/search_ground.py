@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, STDOUT
+from subprocess import DEVNULL, STDOUT
 
 import httpx
 import psycopg
@@ -58,17 +58,18 @@ class LabService:
     folder: Path
 
     def command(self, *arguments: str) -> tuple[int, str]:
-        """`payment-manager` with these arguments beside the service: its exit code, its output."""
+        """`payment-manager` with these arguments beside the service: its exit code, its output (in
+        trouble, with what it logged).
+        """
         done = subprocess.run(
             [_PROGRAM, *arguments],
             cwd=self.folder,
             env=_environment({**self.settings, "PG_URL": self.database_url}),
             stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
+            capture_output=True,
             text=True,
         )
-        return done.returncode, done.stdout
+        return done.returncode, done.stdout or done.stderr
 
     def events(self) -> int:
         """In the logs."""

@@ -15,6 +15,7 @@ import pytest
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
+from infra import opensearch_server
 from infra.kafka_server import KafkaServer, why_not
 from labs import (
     batching,
@@ -28,12 +29,18 @@ from labs import (
     rebalance,
     reorder,
     retention,
+    search_away,
+    search_rebuild,
 )
 from labs.month_chart import draw
 
 Tables = list[list[Sequence[Any]]]
 
 needs_kafka = pytest.mark.skipif(why_not() is not None, reason=f"no Kafka here: {why_not()}")
+needs_opensearch = pytest.mark.skipif(
+    opensearch_server.why_not() is not None,
+    reason=f"no OpenSearch here: {opensearch_server.why_not()}",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +82,9 @@ async def _run(monkeypatch: pytest.MonkeyPatch, lab: ModuleType, **constants: fl
         monkeypatch.setattr(lab, name, value)
     tables: Tables = []
     monkeypatch.setattr(lab, "show", lambda title, columns, rows: tables.append(list(rows)))
-    await lab.run()
+    running = lab.run()
+    if running is not None:
+        await running
     return tables
 
 
@@ -228,3 +237,39 @@ async def test_a_day_leaves_at_once_and_answers_as_before_from_a_tenth_of_its_si
     assert in_archive[1] < in_log[1] / 4
     assert in_archive[2] == in_log[2] == 400
     assert "the same answer: yes" in capsys.readouterr().out
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+@needs_opensearch
+async def test_search_that_dies_costs_our_webhooks_nothing_and_gets_all_it_has_missed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [ways, watched] = await _run(
+        monkeypatch, search_away, RATE=5, WELL_SECONDS=2.0, HANG_SECONDS=3.0, DEAD_SECONDS=3.0
+    )
+    theirs, ours = (row[1:] for row in ways)
+    taken, _, _, _, _, _, missing = range(7)
+    assert theirs[missing] > 0
+    assert ours[missing] == 0
+    assert ours[taken] > 0
+    assert {row[1] for row in watched} <= {"200", ""}
+    assert "nothing differs" in capsys.readouterr().out
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+@needs_opensearch
+async def test_search_is_built_from_nothing_while_postgres_answers_and_damage_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [answers, built, proofs] = await _run(
+        monkeypatch, search_rebuild, ORDERS=200, DISPUTES=100, ANSWERS=5
+    )
+    there, deleted, _, again = (row[1:] for row in answers)
+    assert there[0] == again[0] == "5 by opensearch"
+    assert deleted[0] == "5 by postgres"
+    assert [row[4] for row in answers] == [0, 0, 0, 0], "no question failed"
+    assert len({row[5] for row in answers}) == 1, "all answers found as many"
+    assert len(built) == 1
+    assert [row[1:3] for row in proofs] == [(0, 0), (1, 2), (0, 0)]
