@@ -186,7 +186,7 @@ async def run() -> None:
     show(
         f"{RATE} webhooks/s each way; search hangs for {HANG_SECONDS:g} s, is killed, and is back"
         f" {away_seconds:.0f} s later",
-        ("", "taken", "well p50 ms", "hangs", "dead", "back again", "longest ms", "not in search"),
+        ("", "taken", "p50 ms: well", "hangs", "dead", "back again", "longest", "not in search"),
         rows,
     )  # fmt: skip
     show(
@@ -249,7 +249,7 @@ async def _watch(
         # What it had, while it can't be asked.
         with suppress(httpx.TransportError):
             if phase in (WELL, BACK):
-                watched.documents = await asyncio.to_thread(documents, server)
+                watched.documents = await asyncio.to_thread(documents, server, patience_seconds=1.0)
         watched.note(phase, status, search, events)
         await asyncio.sleep(LOOK_SECONDS)
 

@@ -116,10 +116,16 @@ def service(search: OpenSearchServer, **settings: str) -> Iterator[LabService]:
                 process.wait()
 
 
-def documents(search: OpenSearchServer, indices: Sequence[str] = EVENTS) -> int:
+def documents(
+    search: OpenSearchServer,
+    indices: Sequence[str] = EVENTS,
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> int:
     """That a search finds now."""
     target = f"{search.url}/{','.join(indices)}/_count?ignore_unavailable=true"
-    return int(httpx.get(target, trust_env=False, timeout=30).json()["count"])
+    answer = httpx.get(target, trust_env=False, timeout=patience_seconds)
+    return int(answer.json()["count"])
 
 
 def until(is_so: Callable[[], bool]) -> None:

@@ -22,7 +22,7 @@ import httpx
 
 from infra.opensearch_server import OpenSearchServer
 from labs.ground import show
-from labs.search_ground import LabService, opensearch, service
+from labs.search_ground import LabService, opensearch, service, until
 
 ORDERS, DISPUTES = 6_000, 3_000
 QUESTION = "/search/disputes?status=won,lost&limit=20"
@@ -110,6 +110,8 @@ def _rebuild(
     with _asking(running.url) as meanwhile:
         built = _reindex(running)
     stages["being built"] = meanwhile
+    # Who found nothing there leaves it alone for some seconds.
+    until(lambda: client.get(QUESTION).json()["source"] == "opensearch")
     stages["there again"] = _ask(client)
     return [asked.row(name) for name, asked in stages.items()], built
 
