@@ -396,7 +396,7 @@ async def test_whether_an_event_is_there_is_looked_up_in_its_own_days(
 ) -> None:
     asked: list[tuple[str, Any]] = []
 
-    async def fetch(text: str, values: Any, settings: Any) -> list[tuple[Any, ...]]:
+    async def fetch(text: str, values: Any) -> list[tuple[Any, ...]]:
         asked.append((text, values))
         return [(False,)]
 
@@ -449,8 +449,8 @@ async def test_a_question_that_takes_too_long_is_given_up_and_leaves_the_pool_we
 async def test_a_walk_that_hangs_is_given_up(
     pool: AsyncConnectionPool, search: PostgresSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = {**questions._SETTINGS, "statement_timeout": "100ms"}
-    monkeypatch.setattr(questions, "_SETTINGS", quick)
+    quick = {**questions._WALKING, "statement_timeout": "100ms"}
+    monkeypatch.setattr(questions, "_WALKING", quick)
     sought = EventsSought(words=words("x y"), time_from=TODAY_AT_NOON - DAY, time_to=TODAY_AT_NOON)
     async with locked(pool, "order_events"):
         with pytest.raises(Unavailable, match="took too long"):

@@ -233,6 +233,16 @@ async def test_a_moments_trouble_of_the_last_source_costs_no_answer(
     assert await asking == "last"
 
 
+async def test_a_question_that_took_the_last_source_long_is_not_put_again(
+    search: Search, first: Script, last: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", -1.0)
+    first.ready, last.fails = False, True
+    with pytest.raises(Unavailable):
+        await source_of(search)
+    assert last.asked == ["as_of"]
+
+
 async def test_a_source_that_hangs_is_given_up_in_time(
     search: Search, first: Script, last: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,14 +5,17 @@ HTTP; what is asked wrongly is refused in words, whatever it is.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
+from payment_manager.adapters.postgres.embedded import running_url
 from payment_manager.domain.dispute_id import dispute_id_of
 from tests.e2e.service import Service
-from tests.e2e.wire import CHARGEBACKS, ORDERS, send, wrong_fields
+from tests.e2e.wire import CHARGEBACKS, ORDERS, problem_of, send, wrong_fields
 from tests.webhooks import chargeback_webhook, order_webhook
 
 JAN = {"time_from": "2026-01-01T00:00:00Z", "time_to": "2026-01-31T12:00:00Z"}
@@ -295,7 +298,7 @@ def test_whatever_else_is_typed_is_plain_words(history: httpx.Client, path: str)
         ("/search/events", "kinds", ["nonsense", "hold_set,", ""]),
         ("/search/events", "order_ids", ["a b", "events", ""]),
         ("/search/events", "dispute_ids", ["1", "s-usd-1"]),
-        ("/search/events", "wait_for", ["1", "", "x" * 36]),
+        ("/search/events", "wait_for", ["1", "", "x" * 36, str(dispute_id_of("no event"))]),
         ("/search/events", "cursor", ["x", "🙂", "k8QI"]),
         ("/search/events", "limit", ["0", "1001", "x", "-1"]),
         ("/search/events", "time_from", ["2026-01-01", "now", "1969-12-31T23:59:59Z"]),
@@ -332,6 +335,24 @@ def test_a_cursor_of_another_filter_is_refused(history: httpx.Client, path: str)
         assert wrong_fields(history.get(path, params={"cursor": cursor, **other})) == {"cursor"}
     (another,) = set(PATHS) - {path}
     assert wrong_fields(history.get(another, params={"cursor": cursor})) == {"cursor"}
+
+
+def test_a_question_that_takes_too_long_is_answered_so_and_harms_nobody(
+    service: Service, history: httpx.Client
+) -> None:
+    url = running_url(service.data_dir)
+    assert url is not None
+    with psycopg.connect(url) as connection:
+        connection.execute("LOCK TABLE disputes")
+        with ThreadPoolExecutor(3) as threads:
+            asked = [threads.submit(history.get, "/search/disputes") for _ in range(3)]
+            assert history.get("/orders").status_code == 200
+            answers = [each.result() for each in asked]
+    for answer in answers:
+        problem_of(answer, 503, "unavailable")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.elapsed.total_seconds() < 12
+    get(history, "/search/disputes")
 
 
 def test_answers_are_counted_by_source_and_question(history: httpx.Client) -> None:

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from payment_manager.application.patience import trying_again, within
+from payment_manager.application.patience import PATIENCE_SECONDS, trying_again, within
 from payment_manager.application.ports import (
     AnalyticsAsked,
     AsOf,
@@ -204,7 +204,14 @@ class Bounded(Protocol):
 
 
 async def _last(call: Callable[[], Coroutine[Any, Any, Read]]) -> Read:
-    """Nobody is behind it, so a broken connection is tried again."""
+    """Nobody is behind it, so a broken connection is tried again; what took long is not."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    try:
+        return await within(LAST_SECONDS_MAX, call)
+    except Unavailable:
+        if clock() - began > PATIENCE_SECONDS:
+            raise
     return await within(LAST_SECONDS_MAX, partial(trying_again, call))
 
 

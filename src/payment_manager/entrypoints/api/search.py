@@ -61,7 +61,7 @@ def search_handlers(services: Services) -> list[HTTPRouteHandler]:
             time_from=query.one("time_from", time),
             time_to=query.one("time_to", time),
         )
-        limit, wait_for = query.limit(), query.one("wait_for", uuid)
+        limit, wait_for = query.limit(), query.one("wait_for", _event_id)
         filter = cursors.filter_hash("search_events", sought)
         after = query.cursor(filter, uuid)
         answer = await search.events(sought, after, limit, wait_for)
@@ -82,7 +82,7 @@ def search_handlers(services: Services) -> list[HTTPRouteHandler]:
             time_from=query.one("time_from", time),
             time_to=query.one("time_to", time),
         )
-        limit, wait_for = query.limit(), query.one("wait_for", uuid)
+        limit, wait_for = query.limit(), query.one("wait_for", _event_id)
         filter = cursors.filter_hash("search_disputes", sought)
         after = query.cursor(filter, uuid)
         answer = await search.disputes(sought, after, limit, wait_for)
@@ -111,7 +111,7 @@ def search_handlers(services: Services) -> list[HTTPRouteHandler]:
         interval = Interval(query.one("interval", _interval) or Interval.DAY)
         time_from, time_to = query.one("time_from", time), query.one("time_to", time)
         currencies = query.many("currency", _currency)
-        wait_for = query.one("wait_for", uuid)
+        wait_for = query.one("wait_for", _event_id)
         query.done()
         try:
             start, end = search.window(interval, time_from, time_to)
@@ -124,6 +124,14 @@ def search_handlers(services: Services) -> list[HTTPRouteHandler]:
 
 def _words(query: Query) -> Sequence[Word]:
     return query.one("q", query_words) or ()
+
+
+def _event_id(text: str) -> UUID:
+    """Whoever waits for what can never come should know at once."""
+    id = uuid(text)
+    if id.version != 7:
+        raise ValueError("must be an event's id, which is a UUID of version 7")
+    return id
 
 
 def _currency(text: str) -> str:

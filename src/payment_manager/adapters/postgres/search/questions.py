@@ -9,7 +9,7 @@ a few questions are worked on at once, since the same server takes the webhooks.
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,7 +57,7 @@ from payment_manager.contracts.events import DISPUTE_KINDS, ORDER_KINDS
 from payment_manager.domain.dispute_id import dispute_id_of
 
 WALK_SECONDS_MAX = 1.5
-"""For one page of events with words."""
+"""For one page of events."""
 
 WALK_SECONDS_OF_ID = 0.3
 """Where the word is an id: its own events come by their index then, at once."""
@@ -78,21 +78,21 @@ QUEUE_SECONDS_MAX = 2.0
 ID_TIME = timedelta(seconds=10)
 """An event's id is made when its time has just been read; a clock may be set meanwhile."""
 
-NEWEST = 10
-"""Events of each log that tell how far it is."""
-
-_SETTINGS = {"statement_timeout": "5s", "work_mem": "32MB", "jit": "off"}
+_WALKING = {"statement_timeout": "5s", "work_mem": "32MB", "jit": "off"}
 
 # For counting, unlike all else, tables are read whole and joined by hashing.
 _COUNTING = {
-    **_SETTINGS,
+    **_WALKING,
     "enable_seqscan": "on",
     "enable_hashjoin": "on",
     # A question is not worth a second processor that takes webhooks.
     "max_parallel_workers_per_gather": "0",
 }
 
+_SET = "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)"
+
 Row = tuple[Any, ...]
+Settings = dict[str, str]
 
 
 class PostgresSearch:
@@ -107,11 +107,12 @@ class PostgresSearch:
 
     async def as_of(self) -> AsOf | None:
         """Positions: the largest of the newest few events, so never one that can't be seen yet."""
-        ((now,),) = await self._fetch("SELECT clock_timestamp()", {}, _SETTINGS)
-        walks = [_Walk(EventsAsked(space), _BEFORE_ALL) for space in (Space.ORDER, Space.DISPUTE)]
-        for walk in walks:
-            await self._step(walk, (), NEWEST, NEWEST)
-        orders, disputes = (max((e.position for e in walk.found), default=0) for walk in walks)
+        values: Parameters = {}
+        for space in Space:
+            newest = await self._log.stretches(EventsAsked(space), None)
+            start, end = next(iter(newest), (None, None))
+            values |= {f"{space}s_start": start or _FIRST, f"{space}s_end": end or _LAST}
+        ((now, orders, disputes),) = await self._fetch(SQL["search_as_of"], values)
         return AsOf(now, orders, disputes)
 
     async def has_event(self, event_id: UUID) -> bool:
@@ -119,7 +120,7 @@ class PostgresSearch:
             return False
         start, end = _around(event_id)
         values = {"start": start, "end": end, "event_id": event_id}
-        ((found,),) = await self._fetch(SQL["search_has_event"], values, _SETTINGS)
+        ((found,),) = await self._fetch(SQL["search_has_event"], values)
         return bool(found)
 
     # ── Events ────────────────────────────────────────────────────────────────────────────────────
@@ -147,10 +148,14 @@ class PostgresSearch:
             "order_ids": [word.text, word.text.upper()],
             "dispute_ids": [] if id is None else [id],
         }
-        for order_id, dispute_id in await self._fetch(SQL["search_ids"], values, _SETTINGS):
-            if order_id is not None:
-                return replace(sought, words=(), order_ids=[order_id])
-            return replace(sought, words=(), dispute_ids=[dispute_id])
+        rows = await self._fetch(SQL["search_ids"], values)
+        if rows:
+            return replace(
+                sought,
+                words=(),
+                order_ids=[order_id for order_id, _ in rows if order_id is not None],
+                dispute_ids=[dispute_id for _, dispute_id in rows if dispute_id is not None],
+            )
         if id is not None and await self.has_event(id):
             start, end = _around(id)
             return replace(
@@ -164,7 +169,7 @@ class PostgresSearch:
         self, sought: EventsSought, after: Place | None, limit: int, seconds: float
     ) -> FoundEvents:
         """Both logs at once; the page ends where both of them were walked over."""
-        deadline = asyncio.get_running_loop().time() + seconds if sought.words else None
+        deadline = asyncio.get_running_loop().time() + seconds
         begin = after or _BEFORE_ALL
         walks = [_Walk(asked, begin) for asked in _of_logs(sought)]
         size = min(limit + 1, EVENTS_FIRST)
@@ -205,7 +210,8 @@ class PostgresSearch:
             if words:
                 text = SQL["search_walk"].format(page=text, conditions=may_say(words, values))
             walked = 0
-            async with aclosing(self._stream(text, values)) as rows:
+            settings = _WALKING if words else None
+            async with aclosing(self._stream(text, values, settings)) as rows:
                 async for count, *row in rows:
                     event = _event(row)
                     walk.place, walked = _place(event), walked + 1 if count is None else count
@@ -266,7 +272,7 @@ class PostgresSearch:
         """Of all reasons that there are, those that have this word."""
         if not words:
             return {}
-        rows = await self._fetch(SQL["search_reasons"], {}, _SETTINGS)
+        rows = await self._fetch(SQL["search_reasons"], {}, _WALKING)
         said = [(reason, words_of([reason])) for (reason,) in rows]
         return {
             word: [reason for reason, there in said if matches(there, [word])] for word in words
@@ -312,29 +318,32 @@ class PostgresSearch:
         finally:
             self._working.release()
 
-    async def _fetch(self, text: str, values: Parameters, settings: dict[str, str]) -> list[Row]:
+    async def _fetch(
+        self, text: str, values: Parameters, settings: Settings | None = None
+    ) -> list[Row]:
         async with self._cursor(settings) as cursor:
             await cursor.execute(text, values)
             return await cursor.fetchall()
 
-    async def _stream(self, text: str, values: Parameters) -> AsyncGenerator[Row, None]:
+    async def _stream(
+        self, text: str, values: Parameters, settings: Settings | None
+    ) -> AsyncGenerator[Row, None]:
         """Row by row: of events that only may fit, few are kept."""
-        async with self._cursor(_SETTINGS) as cursor:
+        async with self._cursor(settings) as cursor:
             async for row in cursor.stream(text, values):
                 yield row
 
     @asynccontextmanager
-    async def _cursor(self, settings: dict[str, str]) -> AsyncIterator[AsyncClientCursor[Row]]:
-        """For one statement, planned for its values, under settings of its own."""
+    async def _cursor(self, settings: Settings | None) -> AsyncIterator[AsyncClientCursor[Row]]:
+        """For one statement, planned for its values; where need be under settings of its own."""
         with translated():
             try:
-                async with self._pool.connection() as connection, connection.transaction():
+                async with self._pool.connection() as connection, AsyncExitStack() as stack:
                     cursor = AsyncClientCursor(connection)
-                    await cursor.execute(
-                        "SELECT set_config(name, setting, true)"
-                        " FROM unnest(%s::text[], %s::text[]) AS s (name, setting)",
-                        (list(settings), list(settings.values())),
-                    )
+                    if settings is not None:
+                        await stack.enter_async_context(connection.transaction())
+                        names = [*settings], [*settings.values()]
+                        await cursor.execute(_SET, names)
                     yield cursor
             except errors.QueryCanceled as error:
                 raise Unavailable("the question took too long") from error
@@ -342,7 +351,9 @@ class PostgresSearch:
 
 # ── Logs ──────────────────────────────────────────────────────────────────────────────────────────
 
-_BEFORE_ALL: Place = (datetime(9000, 1, 1, tzinfo=UTC), "")
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+_BEFORE_ALL: Place = (_LAST, "")
 
 _LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 """With the last time before a window: behind all that lies in the window, before all else."""
