@@ -17,6 +17,8 @@ from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
+import structlog
+
 from payment_manager.application.patience import PATIENCE_SECONDS, trying_again, within
 from payment_manager.application.ports import (
     AnalyticsAsked,
@@ -53,6 +55,8 @@ INTERVALS_MAX = 400
 """A year of days, with room; more is nothing to look at."""
 
 REASONS_MAX = 50
+
+log = structlog.get_logger()
 
 Found = TypeVar("Found")
 Read = TypeVar("Read")
@@ -153,7 +157,8 @@ class Search:
             try:
                 bounded = partial(within, SECONDS_MAX)
                 answer = await self._answer(source, question, wait_for, wait_until, put, bounded)
-            except Unavailable:
+            except Unavailable as error:
+                log.warning("search_source_failed", source=source.name, reason=str(error))
                 self._failed_at[source.name] = self._clock.now()
                 continue
             if answer is not None:

@@ -91,8 +91,8 @@ _PARAMETERS: dict[str, Json] = {
     "WaitFor": _query(
         "wait_for",
         _UUID,
-        "An event's id, which is a UUID of version 7. Waits until the event is among what is asked, "
-        "for five seconds at most; the answer says whether it is.",
+        "An event's id, which is a UUID of version 7. Waits until the event is among what is "
+        "asked, for five seconds at most; the answer says whether it is.",
     ),
     "Interval": _query(
         "interval",
