@@ -34,7 +34,7 @@ from payment_manager.application.ports import (
 from tests.adapters import search_world
 from tests.adapters.conftest import Query
 from tests.adapters.world import World
-from tests.clock import FakeClock
+from tests.clock import FakeClock, FakeEventIds
 from tests.opensearch import IndexNames
 from tests.search_faults import Fault, FaultyProxy, Passing, answers, resets, truncates
 from tests.webhooks import chargeback_webhook, order_webhook
@@ -46,7 +46,7 @@ ALL_TIME = AnalyticsAsked(
 )
 
 QUESTIONS: dict[str, Ask] = {
-    "has_event": lambda source: source.has_event(UUID(int=1)),
+    "has_event": lambda source: source.has_event(FakeEventIds().next()),
     "events": lambda source: source.events(EventsSought(), None, 3),
     "disputes": lambda source: source.disputes(DisputesSought(), None, 3),
     "facets": lambda source: source.facets(DisputesSought()),
@@ -131,7 +131,9 @@ async def test_it_is_as_fresh_as_what_its_searches_see(
         assert as_of.order_position == 1
         seen.append(await source.has_event(event_id))
         await step()
-    assert seen == [False, False, True]
+    # Also not when its own index shows it: the others may not show what it changed.
+    assert seen == [False, False, False]
+    assert await source.has_event(event_id)
     as_of = await source.as_of()
     assert as_of is not None
     assert as_of.time >= recorded_at
@@ -249,15 +251,14 @@ async def test_an_answer_of_wrong_parts_is_trouble_or_an_answer(
     for ask in QUESTIONS.values():
         proxy.fault = listen
         await ask(source)
-        refused = taken = 0
+        refused = 0
         for wrong in wrong_ones(heard.pop()):
             proxy.fault = answers(200, json.dumps(wrong).encode())
             try:
                 await ask(source)
-                taken += 1
             except IndexTrouble:
                 refused += 1
-        assert refused > taken
+        assert refused > 30
 
 
 WRONG: tuple[Any, ...] = (..., None, "x", -1, 1e300, [], {}, True)

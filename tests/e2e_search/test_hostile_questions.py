@@ -120,9 +120,10 @@ ELSEWHERE = (
 
 @pytest.fixture(scope="module")
 def searched(
-    node: OpenSearchServer, tmp_path_factory: pytest.TempPathFactory
+    opensearch_server: OpenSearchServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Searched]:
-    searched = Searched(tmp_path_factory.mktemp("hostile"), node, IndexNames.under("hostile"))
+    names = IndexNames.under("hostile")
+    searched = Searched(tmp_path_factory.mktemp("hostile"), opensearch_server, names)
     try:
         searched.start()
         with searched.api.client() as api:
@@ -140,6 +141,7 @@ def searched(
         searched.stop()
     finally:
         searched.clean_up()
+        httpx.delete(f"{opensearch_server.url}/{names.prefix}-*", trust_env=False)
 
 
 @pytest.fixture

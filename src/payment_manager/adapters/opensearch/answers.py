@@ -35,8 +35,10 @@ class Total(msgspec.Struct):
 
 
 class Hit(msgspec.Struct):
+    """`sort`: absent where no order was asked for."""
+
     source: dict[str, Any] = msgspec.field(name="_source")
-    sort: list[int | str]
+    sort: list[int | str] = []
 
 
 class Hits(msgspec.Struct):
@@ -66,6 +68,13 @@ class Answer(msgspec.Struct, Generic[Counted]):
         if self.aggregations is None:
             raise IndexTrouble("the search server did not count")
         return self.aggregations
+
+
+class Numbered(msgspec.Struct):
+    """An event's place in its log."""
+
+    position: int
+    dispute_id: str | None = None
 
 
 class Value(msgspec.Struct):

@@ -109,10 +109,25 @@ class OpenSearchSearch:
         return build
 
     async def has_event(self, event_id: UUID) -> bool:
-        # A search, since a document can be got by its id before any search finds it.
-        asked = {"query": {"ids": {"values": [str(event_id)]}}, "track_total_hits": True}
-        answer = await self._ask(self._events, asked, answers.Answer[Json | None], size=0)
-        return answer.total() > 0
+        asked = {
+            # A search, since a document can be got by its id before any search finds it.
+            "query": {"ids": {"values": [str(event_id)]}},
+            "_source": ["position", "dispute_id"],
+            "track_total_hits": False,
+        }
+        answer = await self._ask(self._events, asked, answers.Answer[Json | None], size=1)
+        if not answer.hits.hits:
+            return False
+        with translated():
+            found = msgspec.convert(answer.hits.hits[0].source, answers.Numbered)
+        # The indices are refreshed one after the other: this one shows the event, and another may
+        # not show its dispute yet. The checkpoint comes after all of them.
+        checkpoint = await self._tail.checkpoint()
+        if checkpoint is None:
+            return False
+        as_of = checkpoint.as_of
+        is_orders = found.dispute_id is None
+        return found.position <= (as_of.order_position if is_orders else as_of.dispute_position)
 
     async def events(self, sought: EventsSought, after: Place | None, limit: int) -> FoundEvents:
         filters = [*_words(sought.words), *_any("kind", sought.kinds)]
