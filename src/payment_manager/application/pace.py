@@ -1,42 +1,58 @@
 """How much of a process's time work in the background may take beside what the process serves.
 
 How to think about it: one thread runs everything, so whatever background work uses, requests wait
-for. The work is metered: how much of the processor it used itself, and how much all else did since.
-While all else uses much, the work is slowed down to a small share; alone, it goes as fast as it
-can. Work says so itself between its pieces (`turn`), and makes the pieces small (`piece`).
+for. The work is metered: how much of the processor it used itself, and how much all else used or
+would have. While all else wants much, the work is slowed down to a small share; alone, it goes as
+fast as it can. Work says so itself between its pieces (`turn`), and makes the pieces small
+(`piece`).
 """
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from time import monotonic, thread_time
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-SHARE_MIN = 0.08
-"""Of one processor, while the process is busy otherwise: what a busy service may lose."""
+SHARE_MIN = 0.06
+"""Of what the thread gets, while requests want more than it gets: what a busy service may lose."""
 
-BUSY = 0.30
-"""A process that uses so much of a processor otherwise has requests waiting, now or soon: on a
-machine that is shared with its database, a service at its limit uses about a half.
+BUSY = 0.7
+"""Of the time, wanted by all else: requests wait for one another. How much it ran does not tell: on
+a machine that it shares with its database, a service at its limit may run for a quarter of the time
+and wait for a processor for a half.
 """
 
 WINDOW_SECONDS = 0.5
-"""Over which the others' use is averaged: shorter than a burst, longer than a batch."""
+"""Over which use is averaged: shorter than a burst, longer than a batch."""
 
-PIECE_QUIET, PIECE_BUSY = 1000, 100
-"""Events at once. A hundred hold the thread for about five milliseconds; more cost less each."""
+PIECE_QUIET, PIECE_BUSY = 1000, 250
+"""Events at once: more cost less each, and what is done in one go takes longer."""
 
 Result = TypeVar("Result")
 
 
-class Pace:
-    """One background task's. Whoever doesn't meter it is never slowed down."""
+class Use(NamedTuple):
+    """Seconds that a thread ran, and that it waited for a processor."""
 
-    def __init__(self) -> None:
+    ran: float
+    waited: float
+
+
+def ran_alone() -> Use:
+    return Use(thread_time(), 0.0)
+
+
+class Pace:
+    """One background task's. Whoever doesn't meter it is never slowed down.
+
+    `use`: the thread's, up to now.
+    """
+
+    def __init__(self, use: Callable[[], Use] = ran_alone) -> None:
+        self._use = use
         self._used = 0.0
-        self._others = 0.0
-        self._marked_at = monotonic()
-        self._thread_at_mark = thread_time()
-        self._used_at_mark = 0.0
+        self._at, self._then, self._used_then = monotonic(), use(), 0.0
+        # Averages, in processors: all that the thread got, and what all else wanted.
+        self._got = self._wanted = 0.0
 
     async def metered(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run it; what it uses is counted."""
@@ -45,28 +61,33 @@ class Pace:
     @property
     def piece(self) -> int:
         """How many events to take at once."""
-        return PIECE_BUSY if self._others > BUSY / 2 else PIECE_QUIET
+        return PIECE_BUSY if self._wanted > BUSY / 4 else PIECE_QUIET
 
     async def turn(self) -> None:
         """Let others go on; for longer, if the work has used more than its share since the last
         turn.
         """
-        used = self._used - self._used_at_mark
-        spent = monotonic() - self._marked_at
+        used, spent = self._used - self._used_then, monotonic() - self._at
         self._look()
-        # All of it alone, and ever less, down to the least, the more the others use.
-        share = max(SHARE_MIN, 1 - self._others / BUSY)
+        # All of it alone, and ever less, down to the least, the more all else wants.
+        share = max(0.001, SHARE_MIN * self._got, 1 - self._wanted / BUSY)
         await asyncio.sleep(max(0.0, used / share - spent))
         self._look()
 
     def _look(self) -> None:
-        now, thread, used = monotonic(), thread_time(), self._used
-        seconds = now - self._marked_at
+        """Take into the averages what was since the last look."""
+        now, use, used = monotonic(), self._use(), self._used
+        seconds = now - self._at
         if seconds > 0:
-            others = (thread - self._thread_at_mark) - (used - self._used_at_mark)
+            ran, waited = use.ran - self._then.ran, use.waited - self._then.waited
+            mine = min(ran, used - self._used_then)
+            # Who waited is not told: each for as much as it ran.
+            wanted = (ran - mine) * (1 + waited / ran) if ran > 0 else 0.0
             weight = min(1.0, seconds / WINDOW_SECONDS)
-            self._others += weight * (max(0.0, others) / seconds - self._others)
-        self._marked_at, self._thread_at_mark, self._used_at_mark = now, thread, used
+            self._got += weight * (ran / seconds - self._got)
+            # Of the time that the work left: else, the more it takes, the less seems to be wanted.
+            self._wanted += weight * (wanted / max(seconds - mine, 0.001) - self._wanted)
+        self._at, self._then, self._used_then = now, use, used
 
     def add(self, seconds: float) -> None:
         """The work used so much of the thread's time."""

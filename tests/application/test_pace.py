@@ -1,0 +1,148 @@
+"""Background work keeps to its share, by a thread's time that the test tells."""
+
+import asyncio
+import time
+
+import pytest
+
+from payment_manager.adapters.thread_use import thread_use
+from payment_manager.application import pace as pace_module
+from payment_manager.application.pace import BUSY, PIECE_BUSY, PIECE_QUIET, SHARE_MIN, Pace, Use
+
+
+class Thread:
+    """`monotonic`, `sleep` and a thread's use, that go on as they are told."""
+
+    def __init__(self) -> None:
+        self.now = self.ran = self.waited = 0.0
+        self.rate = self.waiting = 0.0
+
+    def use(self) -> Use:
+        return Use(self.ran, self.waited)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Meanwhile all else runs and waits at its rate."""
+        self.now += seconds
+        self.ran += seconds * self.rate
+        self.waited += seconds * self.waiting
+
+
+@pytest.fixture
+def thread(monkeypatch: pytest.MonkeyPatch) -> Thread:
+    thread = Thread()
+    monkeypatch.setattr(pace_module, "monotonic", thread.monotonic)
+    monkeypatch.setattr(pace_module.asyncio, "sleep", thread.sleep)  # type: ignore[attr-defined]
+    return thread
+
+
+async def share_of(thread: Thread, pace: Pace) -> float:
+    """Of the time that passes, how much of it the work takes that has always more to do."""
+    used = began = 0.0
+    for turn in range(400):
+        if turn == 200:
+            used, began = 0.0, thread.now
+        # A piece: some of the processor's time, and as long waiting for an answer.
+        pace.add(0.01)
+        used += 0.01
+        thread.now += 0.01
+        thread.ran += 0.01
+        await thread.sleep(0.01)
+        await pace.turn()
+    return used / (thread.now - began)
+
+
+async def test_alone_the_work_goes_as_fast_as_it_can(thread: Thread) -> None:
+    assert await share_of(thread, Pace(thread.use)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("rate", "waiting"), [(0.9, 0.05), (0.25, 0.6), (0.5, 0.4)])
+async def test_while_requests_want_more_than_there_is_the_work_takes_little_of_what_there_is(
+    thread: Thread, rate: float, waiting: float
+) -> None:
+    thread.rate, thread.waiting = rate, waiting
+    pace = Pace(thread.use)
+
+    share = await share_of(thread, pace)
+
+    assert 0.5 * SHARE_MIN * rate < share < 1.3 * SHARE_MIN * rate
+    assert pace.piece == PIECE_BUSY
+
+
+async def test_beside_some_requests_the_work_takes_some(thread: Thread) -> None:
+    thread.rate = BUSY / 2
+
+    assert 0.3 < await share_of(thread, Pace(thread.use)) < 0.51
+
+
+async def test_after_a_storm_it_is_fast_again(thread: Thread) -> None:
+    pace = Pace(thread.use)
+    thread.rate = 0.95
+    await share_of(thread, pace)
+
+    thread.rate = 0.0
+    await thread.sleep(2)
+    await pace.turn()
+
+    assert pace.piece == PIECE_QUIET
+    assert await share_of(thread, pace) == pytest.approx(0.5)
+
+
+async def test_metered_work_is_counted_and_what_others_do_meanwhile_is_not() -> None:
+    pace = Pace()
+
+    def busy(seconds: float) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+    async def others() -> None:
+        for _ in range(10):
+            busy(0.01)
+            await asyncio.sleep(0)
+
+    async def work() -> str:
+        beside = asyncio.create_task(others())
+        busy(0.02)
+        await beside
+        busy(0.02)
+        return "done"
+
+    assert await pace.metered(work()) == "done"
+    assert 0.04 <= pace._used < 0.06
+
+
+async def test_metered_work_hears_of_its_cancellation_and_its_errors_come_through() -> None:
+    heard = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            heard.append("cancelled")
+            raise
+
+    async def wrong() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("wrong")
+
+    task = asyncio.create_task(Pace().metered(work()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(ValueError, match="wrong"):
+        await Pace().metered(wrong())
+    assert heard == ["cancelled"]
+
+
+def test_this_thread_s_use_grows() -> None:
+    before = thread_use()
+    end = time.thread_time() + 0.02
+    while time.thread_time() < end:
+        pass
+    # The system counts in ticks of some milliseconds.
+    assert thread_use().ran - before.ran == pytest.approx(0.02, abs=0.015)
+    assert thread_use().waited >= before.waited
