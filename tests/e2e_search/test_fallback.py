@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from infra.opensearch_server import OpenSearchServer
+from payment_manager.adapters.clock import UUIDv7s
 from tests.e2e.service import eventually
 from tests.e2e.wire import CHARGEBACKS, ORDERS, send
 from tests.e2e_search.searched import Searched
@@ -207,7 +207,7 @@ def _write_and_ask(searched: Searched) -> set[str]:
 
 def test_an_event_that_never_comes_is_waited_for_and_no_longer(searched: Searched) -> None:
     answers_from(searched, "opensearch")
-    nobody = str(uuid4())
+    nobody = str(UUIDv7s().next())
     began = time.monotonic()
     answer = searched.get("/search/events", limit=1, wait_for=nobody)
     assert 4.5 < time.monotonic() - began < 8
