@@ -207,6 +207,8 @@ def _write_and_ask(searched: Searched) -> set[str]:
 
 def test_an_event_that_never_comes_is_waited_for_and_no_longer(searched: Searched) -> None:
     answers_from(searched, "opensearch")
+    post(searched, ORDERS, order_webhook("another"))
+    searched.caught_up()
     nobody = str(UUIDv7s().next())
     began = time.monotonic()
     answer = searched.get("/search/events", limit=1, wait_for=nobody)
