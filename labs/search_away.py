@@ -33,7 +33,7 @@ from labs.search_ground import (
     until,
 )
 
-RATE = 20
+RATE = 10
 """Webhooks a second, to each of the ways."""
 
 WELL_SECONDS = 5.0
