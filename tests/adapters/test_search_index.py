@@ -673,6 +673,11 @@ async def test_there_is_no_build_where_not_all_of_it_is_there_or_it_is_of_anothe
     with monkeypatch.context() as newer:
         newer.setattr(index_module, "MAPPING_VERSION", MAPPING_VERSION + 1)
         assert await index.build() is None
+    with monkeypatch.context() as older:
+        # Of two versions at once, the older one lets the newer one's be.
+        older.setattr(index_module, "MAPPING_VERSION", MAPPING_VERSION - 1)
+        with pytest.raises(IndexTrouble, match="newer version"):
+            await index.build()
     await index.start_build(NEXT)
 
     async def moved(name: str, old: str, new: str) -> None:

@@ -114,6 +114,9 @@ class OpenSearchIndex:
         if len(builds) > 1 or any(len(metas) != 1 for metas in found.values()):
             return None
         build, version = builds.pop()
+        if version > MAPPING_VERSION:
+            # While an upgrade rolls, old and new processes would build in turns.
+            raise IndexTrouble("it was built by a newer version of this service")
         return build if version == MAPPING_VERSION else None
 
     async def start_build(self, build: str) -> None:
