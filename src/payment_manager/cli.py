@@ -30,8 +30,8 @@ from payment_manager.entrypoints.archive.commands import archive_commands
 from payment_manager.entrypoints.dlq.commands import dlq_commands
 from payment_manager.entrypoints.maintenance.commands import maintenance_commands
 from payment_manager.entrypoints.partitions.commands import Tools, partitions_commands
-from payment_manager.entrypoints.search.commands import Tools as SearchTools
 from payment_manager.entrypoints.search.commands import search_commands
+from payment_manager.entrypoints.search.tools import Tools as SearchTools
 from payment_manager.settings import (
     ApiSettings,
     IngestSettings,
@@ -224,6 +224,9 @@ def _audit(
             f" {report.webhook_ids} webhook ids, {report.parked} parked;"
             f" {report.found.total()} findings"
         )
+        if done == "restored" and report.repairable and settings.opensearch_urls is not None:
+            # A repair is no event, so whoever follows the logs doesn't hear of it.
+            print("to bring what was restored into search: payment-manager search reindex")
         if not is_well(report):
             raise typer.Exit(1)
 

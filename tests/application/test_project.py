@@ -193,6 +193,17 @@ async def test_while_another_builds_it_is_said_so() -> None:
     assert "another process" in projection.project.trouble
 
 
+async def test_what_a_dead_build_left_is_forgotten_at_the_first_lead() -> None:
+    projection = Projection()
+    await projection.build.run("a test")
+    projection.log.being_built = "dead"
+
+    await projection.project.run_once()
+
+    assert projection.project.leads
+    assert projection.log.being_built is None
+
+
 # ── Watching ──────────────────────────────────────────────────────────────────────────────────────
 
 

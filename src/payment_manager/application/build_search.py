@@ -120,7 +120,9 @@ class BuildSearch:
             return built
 
     async def clean_up(self) -> None:
-        """Forget a build whose process died: else the logs' batches are kept for it."""
+        """Forget a build whose process died: else the logs' batches are kept for it. Raises
+        `Unavailable`.
+        """
         async with self._whole.building() as nobody_builds:
             if nobody_builds:
                 await self._whole.abandon()

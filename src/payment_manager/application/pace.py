@@ -12,8 +12,10 @@ from collections.abc import Callable, Coroutine, Generator
 from time import monotonic, thread_time
 from typing import Any, Generic, NamedTuple, TypeVar
 
-SHARE_MIN = 0.06
-"""Of what the thread gets, while requests want more than it gets: what a busy service may lose."""
+SHARE_MIN = 0.04
+"""Of what the thread gets, while requests want more than it gets. What is not metered (the bytes of
+answers, connections) comes on top, about as much again.
+"""
 
 BUSY = 0.7
 """Of the time, wanted by all else: requests wait for one another. How much it ran does not tell: on

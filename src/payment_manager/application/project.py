@@ -87,6 +87,7 @@ class Project:
         self._shown_at = 0.0
         self._failed: BuildFailed | None = None
         self._build_not_before = 0.0
+        self._led_before = False
         self.is_behind = False
         """Whether more waited when it last looked."""
         self.trouble = ""
@@ -138,6 +139,9 @@ class Project:
                 now = monotonic()
                 kept = stack.pop_all()
                 self._lead = _Lead(kept, now, checkpoint, checkpoint, looked_at=now)
+                if not self._led_before:
+                    self._led_before = True
+                    await self._build.clean_up()
                 return
         # Not as the leader: a build takes the lead itself, at its end.
         await self._build_anew(

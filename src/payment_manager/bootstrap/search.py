@@ -31,7 +31,7 @@ from payment_manager.bootstrap.archive import archive_of
 from payment_manager.bootstrap.database import command_pool
 from payment_manager.bootstrap.running import running
 from payment_manager.entrypoints.api.upkeep import keep_projecting, keep_watching_search
-from payment_manager.entrypoints.search.commands import Tools
+from payment_manager.entrypoints.search.tools import Tools
 from payment_manager.settings import Settings, SettingsError
 
 WRITE_SECONDS_MAX = 20.0

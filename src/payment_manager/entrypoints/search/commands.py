@@ -6,32 +6,16 @@ should be, 2 wrong usage or settings, or somebody needed is away.
 """
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-if TYPE_CHECKING:
-    from payment_manager.application.build_search import BuildSearch
-    from payment_manager.application.check_search import Estimates
-    from payment_manager.application.ports import Clock, EventTail, SearchIndex, WholeLog
+from payment_manager.entrypoints.search.tools import Tools
 
 SAMPLE = 1000
 """A second's work, and one damaged document in a thousand would probably be among them."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What these commands work with. `rows`: about how many of each kind PostgreSQL has."""
-
-    tail: "EventTail"
-    whole: "WholeLog"
-    index: "SearchIndex"
-    build: "BuildSearch"
-    rows: "Estimates"
-    clock: "Clock"
 
 
 Run: TypeAlias = Callable[[Callable[[Tools], Coroutine[Any, Any, None]]], None]

@@ -12,7 +12,7 @@ from payment_manager.application import check_search
 from payment_manager.application.build_search import BuildFailed, Progress
 from payment_manager.application.ports import Unavailable
 from payment_manager.entrypoints.search import screen
-from payment_manager.entrypoints.search.commands import Tools
+from payment_manager.entrypoints.search.tools import Tools
 
 
 async def show_status(tools: Tools, as_json: bool) -> None:
