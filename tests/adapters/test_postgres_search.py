@@ -423,8 +423,9 @@ async def locked(pool: AsyncConnectionPool, table: str) -> AsyncIterator[None]:
 async def test_a_question_that_takes_too_long_is_given_up_and_leaves_the_pool_well(
     pool: AsyncConnectionPool, search: PostgresSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = {**questions._COUNTING, "statement_timeout": "100ms"}
-    monkeypatch.setattr(questions, "_COUNTING", quick)
+    for name in ("_LISTING", "_COUNTING"):
+        quick = {**getattr(questions, name), "statement_timeout": "100ms"}
+        monkeypatch.setattr(questions, name, quick)
     asked = AnalyticsAsked(Interval.DAY, TODAY_AT_NOON, TODAY_AT_NOON + DAY)
     async with locked(pool, "disputes"):
         for question in (
@@ -438,7 +439,7 @@ async def test_a_question_that_takes_too_long_is_given_up_and_leaves_the_pool_we
     usual: dict[str, set[str]] = {}
     for _ in range(8):  # every connection that was used, and those that weren't
         async with pool.connection() as connection:
-            for name in ("statement_timeout", "enable_seqscan", "work_mem", "jit"):
+            for name in ("statement_timeout", "enable_seqscan", "enable_sort", "work_mem", "jit"):
                 cursor = await connection.execute(f"SHOW {name}".encode())
                 usual.setdefault(name, set()).add((await cursor.fetchone() or ())[0])
     assert usual["statement_timeout"] == {"15s"}

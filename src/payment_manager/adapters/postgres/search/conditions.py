@@ -79,7 +79,7 @@ def of_disputes(sought: DisputesSought, reasons_with: Mapping[Word, Sequence[str
     conditions.any("d.currency", "currencies", sought.currencies)
     conditions.any("d.order_id", "order_ids", sought.order_ids)
     months = [datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC) for month in sought.months]
-    conditions.any(f"date_trunc('month', {_DISPUTED_AT}, 'UTC')", "months", months)
+    conditions.any(f"date_trunc('month', {_DISPUTED_AT})", "months", months)
     places = [RANGES.index(name) + 1 for name in sought.amount_ranges]
     conditions.any(SQL["search_amount_range"].format(**AMOUNT_RANGE), "amount_ranges", places)
     if sought.time_from is not None:

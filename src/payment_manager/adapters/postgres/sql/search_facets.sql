@@ -1,7 +1,7 @@
 -- search_facets: how many disputes there are, and how many by each value. Counted once by all values together, of which there
 -- are few; the facets are sums of those. Of reasons the most frequent, since they are free text.
 WITH cells AS (
-    SELECT d.status, d.reason, d.currency, date_trunc('month', coalesce(d.opened_at, d.first_event_at), 'UTC') AS month,
+    SELECT d.status, d.reason, d.currency, date_trunc('month', coalesce(d.opened_at, d.first_event_at)) AS month,
         {search_amount_range} AS amount_range, count(*) AS disputes
     FROM disputes AS d
     WHERE {conditions}
