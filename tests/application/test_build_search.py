@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Callable
 from functools import partial
+from uuid import UUID
 
 import pytest
 
@@ -14,11 +15,18 @@ from payment_manager.application.build_search import (
     BuildSearch,
     BuildUnderWay,
     Built,
+    certain_disputes,
 )
 from payment_manager.application.pace import Pace
-from payment_manager.application.ports import Document, IndexTrouble, Unavailable
+from payment_manager.application.ports import (
+    DisputeState,
+    Document,
+    IndexTrouble,
+    Stretch,
+    Unavailable,
+)
 from payment_manager.application.project import Project
-from tests.application.projection import AWAY, Index, Log, Told, all_of
+from tests.application.projection import AWAY, START, USER, Index, Log, Told, all_of, event
 from tests.clock import FakeClock
 
 
@@ -201,6 +209,29 @@ async def test_a_row_whose_later_version_is_taken_is_not_set_aside(
 
     assert result.set_aside == 0
     assert index.shown == all_of(log)
+
+
+def test_a_dispute_that_an_order_s_event_brings_along_may_be_newer_than_the_moment() -> None:
+    opened = event(1, "a", 1)._replace(dispute_id=UUID(int=7))
+    stretch = Stretch(
+        [event(2, "a", 2), event(3, "b", 2), opened],
+        [],
+        [dispute(UUID(int=7), "a"), dispute(UUID(int=8), "b")],
+        Log().at(3, "build"),
+        is_last=True,
+    )
+
+    there, uncertain = certain_disputes(stretch)
+
+    assert [each.order_id for each in there] == ["a"]
+    assert [each.order_id for each in uncertain] == ["b"]
+
+
+def dispute(dispute_id: UUID, order_id: str) -> DisputeState:
+    return DisputeState(
+        dispute_id, order_id, 1, USER, "open", "fraud", 100, "USD", None, None, None, None, None,
+        START, START,
+    )  # fmt: skip
 
 
 async def test_two_builds_at_once_are_refused_in_words(log: Log, index: Index) -> None:
