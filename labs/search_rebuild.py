@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -29,52 +29,82 @@ QUESTION = "/search/disputes?status=won,lost&limit=20"
 ANSWERS = 30
 """To a question, until its time is known."""
 
+THEIR_INDEX = "theirs"
+REFILLED_PER_SECOND = 1_000
+
 NAMES = ("events-orders", "events-disputes", "orders", "disputes")
+
+
+Ask = Callable[[], tuple[str, int] | None]
+"""Puts the question: who answered, and how many disputes were found; None: nobody."""
 
 
 @dataclass(slots=True)
 class Asked:
-    """The same question again and again: who answered, how long it took in seconds."""
+    """The same question again and again: who answered, in how many seconds, what was found."""
 
-    waits: dict[str, list[float]] = field(default_factory=dict)
+    ask: Ask
+    waits: list[float] = field(default_factory=list)
+    sources: Counter[str] = field(default_factory=Counter)
     failed: int = 0
-    totals: set[int] = field(default_factory=set)
+    found: list[int] = field(default_factory=list)
 
-    def once(self, client: httpx.Client) -> None:
+    def once(self) -> None:
         began = time.perf_counter()
-        answer = client.get(QUESTION)
-        seconds = time.perf_counter() - began
-        if answer.status_code != 200:
+        answer = self.ask()
+        if answer is None:
             self.failed += 1
             return
-        found = answer.json()
-        self.waits.setdefault(found["source"], []).append(seconds)
-        self.totals.add(found["total"])
+        self.waits.append(time.perf_counter() - began)
+        self.sources[answer[0]] += 1
+        self.found.append(answer[1])
 
-    def row(self, name: str) -> tuple[object, ...]:
-        by = Counter({source: len(waits) for source, waits in self.waits.items()})
-        all_waits = sorted(wait for waits in self.waits.values() for wait in waits)
+    def row(self, name: str, there: int) -> tuple[object, ...]:
         return (
             name,
-            ", ".join(f"{count} by {source}" for source, count in by.most_common()),
-            f"{1000 * median(all_waits):.0f}",
-            f"{1000 * all_waits[-1]:.0f}",
+            ", ".join(f"{count} by {source}" for source, count in self.sources.most_common()),
+            f"{1000 * median(self.waits):.0f}",
+            f"{1000 * max(self.waits):.0f}",
             self.failed,
-            ", ".join(map(str, sorted(self.totals))),
+            sum(found < there for found in self.found),
         )
+
+
+def _ours(client: httpx.Client) -> Ask:
+    def ask() -> tuple[str, int] | None:
+        answer = client.get(QUESTION)
+        if answer.status_code != 200:
+            return None
+        return answer.json()["source"], answer.json()["total"]
+
+    return ask
+
+
+def _in_place(client: httpx.Client) -> Ask:
+    def ask() -> tuple[str, int] | None:
+        query = {"query": {"terms": {"status": ["won", "lost"]}}, "size": 20}
+        answer = client.post(f"/{THEIR_INDEX}/_search", json=query)
+        if answer.status_code != 200:
+            return None
+        return "opensearch", answer.json()["hits"]["total"]["value"]
+
+    return ask
 
 
 def run() -> None:
     """No projector runs: whatever is repaired here, a command has repaired."""
     with opensearch() as server, service(server, SEARCH_PROJECTION="off") as running:
-        _seed(running)
+        _done(
+            running, "seed-db",
+            "--orders", str(ORDERS), "--disputes", str(DISPUTES), "--days", "20",
+        )  # fmt: skip
+        _reindex(running)
         with httpx.Client(base_url=running.url, trust_env=False, timeout=60) as client:
             rows, built = _rebuild(server, running, client)
             damage = _damage(server, running, client)
     show(
-        f"one question about {built['documents']['disputes']:,} disputes, who answers it, and how"
-        " many it finds",
-        ("search", "answers", "p50 ms", "longest ms", "failed", "disputes found"),
+        f"one question about {built['documents']['disputes']:,} disputes, asked again and again",
+        ("search", "answers", "p50 ms", "longest", "failed", "lacked some"),
         rows,
     )
     documents = sum(built["documents"].values())
@@ -93,27 +123,46 @@ def run() -> None:
     show("payment-manager search verify", ("", "exit code", "differences", "for example"), damage)
 
 
-def _seed(running: LabService) -> None:
-    _done(running, "seed-db", "--orders", str(ORDERS), "--disputes", str(DISPUTES), "--days", "20")
-    _reindex(running)
-
-
 def _rebuild(
     server: OpenSearchServer, running: LabService, client: httpx.Client
 ) -> tuple[list[tuple[object, ...]], dict[str, Any]]:
     """What is answered before, after the indices were deleted, while they are built, afterwards."""
-    stages: dict[str, Asked] = {}
-    stages["there"] = _ask(client)
+    stages = {"refilled in place": _refilled_in_place(server), "ours: there": _ask(_ours(client))}
+    there = stages["ours: there"].found[0]
     deleted = [f"{name}-2*" for name in NAMES]
     _opensearch(server, "DELETE", f"/{','.join(deleted)}")
-    stages["deleted"] = _ask(client)
-    with _asking(running.url) as meanwhile:
+    stages["… deleted"] = _ask(_ours(client))
+    with (
+        httpx.Client(base_url=running.url, trust_env=False, timeout=60) as another,
+        _asking(_ours(another)) as meanwhile,
+    ):
         built = _reindex(running)
-    stages["being built"] = meanwhile
+    stages["… being built"] = meanwhile
     # Who found nothing there leaves it alone for some seconds.
     until(lambda: client.get(QUESTION).json()["source"] == "opensearch")
-    stages["there again"] = _ask(client)
-    return [asked.row(name) for name, asked in stages.items()], built
+    stages["… there again"] = _ask(_ours(client))
+    return [asked.row(name, there) for name, asked in stages.items()], built
+
+
+def _refilled_in_place(server: OpenSearchServer) -> Asked:
+    """As it is often done: the index is deleted, made again and filled, and asked meanwhile."""
+    _refill(server, per_second=None)
+    with (
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+        _asking(_in_place(client)) as asked,
+    ):
+        _opensearch(server, "DELETE", f"/{THEIR_INDEX}")
+        _refill(server, per_second=REFILLED_PER_SECOND)
+    return asked
+
+
+def _refill(server: OpenSearchServer, per_second: int | None) -> None:
+    """With the documents of our disputes, and not faster than they would come from a database."""
+    mapping = {"properties": {"status": {"type": "keyword"}}}
+    _opensearch(server, "PUT", f"/{THEIR_INDEX}", {"mappings": mapping})
+    copied = {"source": {"index": "disputes", "size": 100}, "dest": {"index": THEIR_INDEX}}
+    pace = f"requests_per_second={-1 if per_second is None else per_second}"
+    _opensearch(server, "POST", f"/_reindex?refresh=true&{pace}", copied)
 
 
 def _damage(
@@ -135,24 +184,23 @@ def _damage(
 # ── Asking ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _ask(client: httpx.Client) -> Asked:
-    asked = Asked()
+def _ask(ask: Ask) -> Asked:
+    asked = Asked(ask)
     for _ in range(ANSWERS):
-        asked.once(client)
+        asked.once()
     return asked
 
 
 @contextmanager
-def _asking(url: str) -> Iterator[Asked]:
+def _asking(ask: Ask) -> Iterator[Asked]:
     """Somebody asks all the time."""
-    asked, is_over = Asked(), Event()
+    asked, is_over = Asked(ask), Event()
 
-    def ask() -> None:
-        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-            while not is_over.wait(0.05):
-                asked.once(client)
+    def again_and_again() -> None:
+        while not is_over.wait(0.05):
+            asked.once()
 
-    thread = Thread(target=ask)
+    thread = Thread(target=again_and_again)
     thread.start()
     try:
         yield asked
