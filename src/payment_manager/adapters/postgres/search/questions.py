@@ -215,8 +215,7 @@ class PostgresSearch:
             if words:
                 text = SQL["search_walk"].format(page=text, conditions=may_say(words, values))
             walked = 0
-            settings = _WALKING if words else None
-            async with aclosing(self._stream(text, values, settings)) as rows:
+            async with aclosing(self._rows(text, values, only_may_fit=bool(words))) as rows:
                 async for count, *row in rows:
                     event = _event(row)
                     walk.place, walked = _place(event), walked + 1 if count is None else count
@@ -231,8 +230,8 @@ class PostgresSearch:
                 return
             if window[0] is not None:
                 walk.place = (window[0] - INSTANT, _LAST_ID)
-            if _is_past(deadline):
-                return
+                if _is_past(deadline):
+                    return
         walk.is_over = True
 
     # ── Disputes and orders ───────────────────────────────────────────────────────────────────────
@@ -330,11 +329,15 @@ class PostgresSearch:
             await cursor.execute(text, values)
             return await cursor.fetchall()
 
-    async def _stream(
-        self, text: str, values: Parameters, settings: Settings | None
+    async def _rows(
+        self, text: str, values: Parameters, *, only_may_fit: bool
     ) -> AsyncGenerator[Row, None]:
-        """Row by row: of events that only may fit, few are kept."""
-        async with self._cursor(settings) as cursor:
+        """Those of which few may be kept come one by one, which takes twice as long."""
+        if not only_may_fit:
+            for row in await self._fetch(text, values):
+                yield row
+            return
+        async with self._cursor(_WALKING) as cursor:
             async for row in cursor.stream(text, values):
                 yield row
 
