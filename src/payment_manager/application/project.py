@@ -36,6 +36,12 @@ REFRESH_SECONDS = 0.5
 for one document as for a thousand.
 """
 
+POLL_SECONDS = 0.15
+"""Between two looks for new events while none come: one statement each."""
+
+STAND_BY_SECONDS = 1.0
+"""Between two tries to lead, each of which is a connection."""
+
 LEAD_SECONDS = 2.0
 """Then the lead is given up for a moment: a new build, or a proof, waits for it. The price is a
 connection.
@@ -97,6 +103,17 @@ class Project:
     def leads(self) -> bool:
         """Whether this process is the one that projects."""
         return self._lead is not None
+
+    @property
+    def pause_seconds(self) -> float:
+        """For how long another look is not worth it. What comes until the next refresh is one
+        stretch: seen no later, and cheaper for everybody.
+        """
+        if self.is_behind:
+            return 0.0
+        if self._lead is None:
+            return STAND_BY_SECONDS
+        return max(POLL_SECONDS, self._shown_at + REFRESH_SECONDS - monotonic())
 
     async def run_once(self) -> int:
         """How many events were projected; 0: nothing is to be done, or not by this process.

@@ -20,14 +20,6 @@ from payment_manager.application.reconcile import Reconcile
 RECONCILE_SECONDS = 1.0
 """One look into an index of open questions; when each is due stands in the database."""
 
-POLL_SECONDS = 0.15
-"""Between two looks for new events, which are one statement each: what comes in meanwhile is one
-stretch.
-"""
-
-STAND_BY_SECONDS = 1.0
-"""Between two tries to lead, each of which is a connection."""
-
 AWAY_SECONDS = (0.5, 5.0)
 """The first and the longest wait for a search server that is away."""
 
@@ -81,10 +73,9 @@ async def keep_projecting(project: Project, pace: Pace) -> None:
                     log.info("search_projected_again")
                 wait = 0.0
             told = project.trouble
-            if wait:
-                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-            elif not project.is_behind:
-                await asyncio.sleep(POLL_SECONDS if project.leads else STAND_BY_SECONDS)
+            pause = wait * random.uniform(0.5, 1.0) if wait else project.pause_seconds
+            if pause:
+                await asyncio.sleep(pause)
             await pace.turn()
     finally:
         await project.rest()
