@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 
 from psycopg import AsyncConnection
+from psycopg.pq import PipelineStatus
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres import rows
@@ -28,12 +29,15 @@ class PostgresDatabase:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
         with translated():
-            async with (
-                self._pool.connection() as connection,
-                connection.pipeline(),
-                connection.transaction(),
-            ):
-                yield PostgresTransaction(connection)
+            async with self._pool.connection() as connection:
+                try:
+                    async with connection.pipeline(), connection.transaction():
+                        yield PostgresTransaction(connection)
+                finally:
+                    # Cancelled at some moments it stays in pipeline mode, and would answer the next
+                    # one's question with nothing. The pool drops what is closed.
+                    if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+                        await connection.close()
 
 
 class PostgresTransaction:
