@@ -13,7 +13,8 @@ texts AS MATERIALIZED (
     SELECT walked, event_id, order_id, dispute_id, sequence, kind, provider_event_id, data, created_at, correlation_id,
         position
     FROM texts
-    WHERE ({conditions}) OR strpos(data, '\') > 0 OR strpos(data, chr(8490)) > 0 OR strpos(data, chr(304)) > 0
+    WHERE ({conditions}) OR strpos(data, '\') > 0
+        OR octet_length(data) <> length(data) AND (strpos(data, chr(8490)) > 0 OR strpos(data, chr(304)) > 0)
     ORDER BY created_at DESC, event_id COLLATE "C" DESC
 )
 UNION ALL
