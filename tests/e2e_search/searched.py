@@ -109,6 +109,11 @@ class Searched:
         """What the probe says of search; the service is ready, whatever it is."""
         return str(self.get("/health/ready")["checks"]["search"])
 
+    @property
+    def source(self) -> str:
+        """Who answers."""
+        return str(self.get("/search/disputes", limit=1)["source"])
+
     def metric(self, name: str) -> float:
         with self.api.client() as client:
             page = client.get("/metrics").text

@@ -41,13 +41,13 @@ async def test_a_start_without_opensearch_is_a_start_and_search_is_built_when_it
         assert "no connection" in eventually(
             lambda: "no connection" in searched.health and searched.health, NOTICED_SECONDS
         )
-        assert searched.get("/search/disputes")["source"] == "postgres"
+        assert searched.source == "postgres"
     finally:
         searched.node.start()
 
     eventually(lambda: is_well(searched), NOTICED_SECONDS)
     searched.assert_search_is_the_log()
-    assert searched.get("/search/disputes")["source"] == "opensearch"
+    eventually(lambda: searched.source == "opensearch")
     searched.stop()
 
 
@@ -98,7 +98,7 @@ async def test_a_read_only_index_is_waited_for(search: Search) -> None:
         await load.more(200)
         said = eventually(lambda: is_degraded(searched) and searched.health, NOTICED_SECONDS)
     assert "read-only" in said
-    assert searched.get("/search/disputes")["source"] == "opensearch"
+    eventually(lambda: searched.source == "opensearch")
 
     put(searched, every, {"index.blocks.read_only_allow_delete": None})
 
