@@ -35,10 +35,19 @@ class Total(msgspec.Struct):
 
 
 class Hit(msgspec.Struct):
-    """`sort`: absent where no order was asked for."""
+    """`source`, `sort`: empty where they were not asked for."""
 
-    source: dict[str, Any] = msgspec.field(name="_source")
+    source: dict[str, Any] = msgspec.field(name="_source", default_factory=dict)
     sort: list[int | str] = []
+
+    def place(self) -> tuple[int, str]:
+        """By what pages are sorted: the time, and the id where it was asked for."""
+        match self.sort:
+            case [int(time)]:
+                return time, ""
+            case [int(time), str(id)]:
+                return time, id
+        raise IndexTrouble("the search server did not sort")
 
 
 class Hits(msgspec.Struct):

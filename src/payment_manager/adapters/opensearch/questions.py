@@ -220,29 +220,55 @@ class OpenSearchSearch:
         self, indices: str, filters: Filters, id: str, after: Place | None, limit: int
     ) -> tuple[list[Json], bool]:
         """The documents of one page, and whether they are the last; fewer where they are large."""
-        asked: Json = {
-            "query": _all(filters),
-            "sort": [{"recorded_us": "desc"}, {id: "desc"}],
-            "track_total_hits": False,
-            "_source": {"excludes": ["words"]},
-        }
-        if after is not None:
-            asked["search_after"] = [microseconds(after[0]), after[1]]
         found: list[Json] = []
         bytes_found = 0
+        behind: tuple[int, str] | None = None
+        if after is not None:
+            behind = microseconds(after[0]), after[1]
         while True:
             # One more than fits, to know whether there is one.
             size = min(limit + 1 - len(found), DOCUMENTS_AT_ONCE)
-            answer = await self._ask(indices, asked, answers.Answer[Json | None], size=size)
-            found += (hit.source for hit in answer.hits.hits)
-            bytes_found += sum(len(str(hit.source.get("data"))) for hit in answer.hits.hits)
+            hits, behind = await self._piece(indices, filters, id, behind, size)
+            found += (hit.source for hit in hits)
+            bytes_found += sum(len(str(hit.source.get("data"))) for hit in hits)
             if len(found) > limit:
                 return found[:limit], False
-            if len(answer.hits.hits) < size:
+            if behind is None:
                 return found, True
             if bytes_found > PAGE_BYTES_MAX:
                 return found, False
-            asked["search_after"] = answer.hits.hits[-1].sort
+
+    async def _piece(
+        self, indices: str, filters: Filters, id: str, behind: tuple[int, str] | None, size: int
+    ) -> tuple[Sequence[answers.Hit], tuple[int, str] | None]:
+        """At most `size` documents behind that place, and where to go on; None: they are the last.
+
+        Sorted by time alone, the server walks along its index and stops at the last one asked for;
+        sorted by id too, it looks at every document there is. So the first question is how far back
+        so many of them lie, and the second one is about no more than that.
+        """
+        bounds: dict[str, int] = {}
+        asked: Json = {"track_total_hits": False}
+        if behind is not None:
+            bounds["lte" if behind[1] else "lt"] = behind[0]
+        by_time = {**asked, "query": _bounded(filters, bounds), "sort": [_NEWEST], "_source": False}
+        times = (
+            await self._ask(indices, by_time, answers.Answer[Json | None], size=size)
+        ).hits.hits
+        if len(times) == size:
+            bounds["gte"] = times[-1].place()[0]
+        asked |= {
+            "query": _bounded(filters, bounds),
+            "sort": [_NEWEST, {id: "desc"}],
+            "_source": {"excludes": ["words"]},
+        }
+        if behind is not None and behind[1]:
+            asked["search_after"] = behind
+        hits = (await self._ask(indices, asked, answers.Answer[Json | None], size=size)).hits.hits
+        if len(hits) >= size:
+            return hits, hits[-1].place()
+        # There may be others of that time that were told already; what comes next is earlier.
+        return hits, (bounds["gte"], "") if "gte" in bounds else None
 
     async def _ask(
         self, indices: str, asked: Json, form: type[answers.Answer[Counted]], *, size: int
@@ -301,6 +327,10 @@ def _any(field: str, wanted: Sequence[str]) -> Filters:
     return [{"terms": {field: list(wanted)}}] if wanted else []
 
 
+def _bounded(filters: Filters, bounds: Mapping[str, int]) -> Json:
+    return _all([*filters, {"range": {"recorded_us": bounds}}] if bounds else filters)
+
+
 def _words(words: Sequence[Word]) -> Filters:
     return [{"prefix" if is_beginning else "term": {"words": text}} for text, is_beginning in words]
 
@@ -327,6 +357,8 @@ def _by_time(asked: AnalyticsAsked, field: str, each: Json) -> Json:
     interval = {"field": field, "calendar_interval": asked.interval, "min_doc_count": 1}
     return {"by_time": {"date_histogram": interval, "aggs": each}}
 
+
+_NEWEST = {"recorded_us": "desc"}
 
 _AMOUNTS = {
     "by_currency": {
