@@ -892,8 +892,8 @@ class DisputeState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AsOf:
-    """How far an answer's source has come: all that was recorded before `time` is in it, and the
-    logs up to these positions.
+    """How far an answer's source has come: all that was committed at `time` is in it. The positions
+    are the highest in it; a slower transaction may bring lower ones later.
     """
 
     time: datetime

@@ -100,6 +100,9 @@ _SETTINGS = {
     "refresh_interval": "-1",
     # On the disk before it is acknowledged: the checkpoint goes on after that.
     "translog.durability": "request",
+    # Segment replication, which a cluster may have for its default, shows a refresh on the second
+    # copy later than on the first.
+    "replication.type": "DOCUMENT",
 }
 
 
