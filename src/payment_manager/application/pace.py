@@ -12,9 +12,9 @@ from collections.abc import Callable, Coroutine, Generator
 from time import monotonic, thread_time
 from typing import Any, Generic, NamedTuple, TypeVar
 
-SHARE_MIN = 0.04
-"""Of what the thread gets, while requests want more than it gets. What is not metered (the bytes of
-answers, connections) comes on top, about as much again.
+SHARE_MIN = 0.05
+"""Of a processor, while requests want more than there is: what a busy service may lose. It is about
+nine hundred events a second.
 """
 
 BUSY = 0.7
@@ -26,7 +26,7 @@ and wait for a processor for a half.
 WINDOW_SECONDS = 0.5
 """Over which use is averaged: shorter than a burst, longer than a batch."""
 
-PIECE_QUIET, PIECE_BUSY = 1000, 250
+PIECE_QUIET, PIECE_BUSY = 1000, 500
 """Events at once: more cost less each, and what is done in one go takes longer."""
 
 Result = TypeVar("Result")
@@ -53,8 +53,8 @@ class Pace:
         self._use = use
         self._used = 0.0
         self._at, self._then, self._used_then = monotonic(), use(), 0.0
-        # Averages, in processors: all that the thread got, and what all else wanted.
-        self._got = self._wanted = 0.0
+        self._wanted = 0.0
+        """By all else, of the time that the work left; on average."""
 
     async def metered(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run it; what it uses is counted."""
@@ -72,12 +72,12 @@ class Pace:
         used, spent = self._used - self._used_then, monotonic() - self._at
         self._look()
         # All of it alone, and ever less, down to the least, the more all else wants.
-        share = max(0.001, SHARE_MIN * self._got, 1 - self._wanted / BUSY)
+        share = max(SHARE_MIN, 1 - self._wanted / BUSY)
         await asyncio.sleep(max(0.0, used / share - spent))
         self._look()
 
     def _look(self) -> None:
-        """Take into the averages what was since the last look."""
+        """Take into the average what was since the last look."""
         now, use, used = monotonic(), self._use(), self._used
         seconds = now - self._at
         if seconds > 0:
@@ -86,8 +86,7 @@ class Pace:
             # Who waited is not told: each for as much as it ran.
             wanted = (ran - mine) * (1 + waited / ran) if ran > 0 else 0.0
             weight = min(1.0, seconds / WINDOW_SECONDS)
-            self._got += weight * (ran / seconds - self._got)
-            # Of the time that the work left: else, the more it takes, the less seems to be wanted.
+            # The more the work takes, the less is left to be wanted.
             self._wanted += weight * (wanted / max(seconds - mine, 0.001) - self._wanted)
         self._at, self._then, self._used_then = now, use, used
 
