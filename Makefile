@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 ##@ Run
-.PHONY: run-dev run-search run-kafka run-api run-ingest run-worker start_containers stop_containers build-pg-image \
+.PHONY: run-dev run-search run-kafka run-api run-ingest run-worker run-projector start_containers stop_containers build-pg-image \
         import-dashboards demo
 run-dev: $(READY) ## Run all on this machine: API, embedded PostgreSQL, simulated provider
 	@exec $(APP) dev
@@ -30,6 +30,8 @@ run-ingest: $(READY) ## Run the Ingest service alone: webhooks into Kafka
 	@exec $(APP) ingest
 run-worker: $(READY) ## Run one more worker: webhooks out of Kafka, into the database
 	@exec $(APP) worker
+run-projector: $(READY) ## Run search's projector alone, beside APIs with SEARCH_PROJECTION=off
+	@exec $(APP) project
 start_containers: $(READY) ## Start what the services need, in the background, and tell its addresses
 	@$(BIN)/python -m infra.launcher start $(if $(local),--local) $(if $(search),--search)
 stop_containers: $(READY) ## Stop it; the data stays
