@@ -58,11 +58,15 @@ def amount_range(minor: int, currency: str) -> str:
 def words_of(texts: Iterable[str]) -> list[str]:
     """The words of some texts, each once, in the order of their coming; at most `WORDS_MAX`."""
     words: dict[str, None] = {}
-    for text in texts:
-        for piece in text.lower().split():
+    for piece in " ".join(texts).lower().split():
+        # Most pieces have no edges, or are one part: looking first spares half of the time.
+        if piece[0].isalnum() and piece[-1].isalnum():
+            whole = piece
+        else:
             whole = _EDGES.sub("", piece)
-            if whole and len(whole) <= WORD_CHARACTERS_MAX:
-                words[whole] = None
+        if whole and len(whole) <= WORD_CHARACTERS_MAX:
+            words[whole] = None
+        if not piece.isalnum():
             for part in _PARTS.findall(piece):
                 if len(part) <= WORD_CHARACTERS_MAX:
                     words[part] = None
