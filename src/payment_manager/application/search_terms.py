@@ -60,10 +60,8 @@ def words_of(texts: Iterable[str]) -> list[str]:
     words: dict[str, None] = {}
     for piece in " ".join(texts).lower().split():
         # Most pieces have no edges, or are one part: looking first spares half of the time.
-        if piece[0].isalnum() and piece[-1].isalnum():
-            whole = piece
-        else:
-            whole = _EDGES.sub("", piece)
+        plain = piece[0].isalnum() and piece[-1].isalnum()
+        whole = piece if plain else _EDGES.sub("", piece)
         if whole and len(whole) <= WORD_CHARACTERS_MAX:
             words[whole] = None
         if not piece.isalnum():
