@@ -17,7 +17,7 @@ SHARE_MIN = 0.05
 nine hundred events a second.
 """
 
-BUSY = 0.7
+BUSY = 1.0
 """Of the time, wanted by all else: requests wait for one another. How much it ran does not tell: on
 a machine that it shares with its database, a service at its limit may run for a quarter of the time
 and wait for a processor for a half.
@@ -26,7 +26,7 @@ and wait for a processor for a half.
 WINDOW_SECONDS = 0.5
 """Over which use is averaged: shorter than a burst, longer than a batch."""
 
-PIECE_QUIET, PIECE_BUSY = 1000, 500
+PIECE_QUIET, PIECE_BUSY = 1000, 1000
 """Events at once: more cost less each, and what is done in one go takes longer."""
 
 Result = TypeVar("Result")

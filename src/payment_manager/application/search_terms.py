@@ -7,7 +7,7 @@ any word that begins like this.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -56,21 +56,21 @@ def amount_range(minor: int, currency: str) -> str:
 
 
 def words_of(texts: Iterable[str]) -> list[str]:
-    """The words of some texts, each once, in the order of their coming; at most `WORDS_MAX`."""
+    """The words of some texts, each once, in the order of their coming; at most `WORDS_MAX`, of as
+    many pieces at most.
+    """
     words: dict[str, None] = {}
-    for piece in " ".join(texts).lower().split():
-        # Most pieces have no edges, or are one part: looking first spares half of the time.
+    for piece in " ".join(texts).lower().split()[:WORDS_MAX]:
+        # Most pieces are one part, or have no edges: looking first spares half of the time.
+        if piece.isalnum():
+            words[piece] = None
+            continue
         plain = piece[0].isalnum() and piece[-1].isalnum()
-        whole = piece if plain else _EDGES.sub("", piece)
-        if whole and len(whole) <= WORD_CHARACTERS_MAX:
-            words[whole] = None
-        if not piece.isalnum():
-            for part in _PARTS.findall(piece):
-                if len(part) <= WORD_CHARACTERS_MAX:
-                    words[part] = None
-        if len(words) > WORDS_MAX:
-            break
-    return list(words)[:WORDS_MAX]
+        words[piece if plain else _EDGES.sub("", piece)] = None
+        for part in _PARTS.findall(piece):
+            words[part] = None
+    words.pop("", None)
+    return [word for word in words if len(word) <= WORD_CHARACTERS_MAX][:WORDS_MAX]
 
 
 def query_words(text: str) -> Sequence[Word]:
@@ -112,7 +112,9 @@ def event_words(event: LoggedEvent) -> list[str]:
     ids = [event.order_id, str(event.event_id), event.provider_event_id or ""]
     if event.dispute_id is not None:
         ids.append(str(event.dispute_id))
-    return words_of([*ids, event.correlation_id, *_said(_decode(event.data))])
+    ids.append(event.correlation_id)
+    _say(_decode(event.data), ids)
+    return words_of(ids)
 
 
 def dispute_words(dispute: DisputeState) -> list[str]:
@@ -120,31 +122,27 @@ def dispute_words(dispute: DisputeState) -> list[str]:
     return words_of([*ids, dispute.submitting_id or "", dispute.reason])
 
 
-def _said(data: Any) -> Iterator[str]:
+def _say(data: Any, texts: list[str]) -> None:
     if not isinstance(data, dict):
         return
     payload = data.get("payload")
     if isinstance(payload, dict):
-        for name in ("user_id", "reason"):
-            yield from _texts(payload.get(name))
-        yield from _texts(payload.get("meta"))
+        for name in ("user_id", "reason", "meta"):
+            _tell(payload.get(name), texts)
     else:
-        yield from _texts({name: each for name, each in data.items() if name != "fields"})
+        _tell({name: each for name, each in data.items() if name != "fields"}, texts)
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All texts, numbers and names of keys in it."""
-    match value:
-        case str():
-            yield value
-        case bool() | None:
-            return
-        case dict():
-            for name, each in value.items():
-                yield name
-                yield from _texts(each)
-        case list():
-            for each in value:
-                yield from _texts(each)
-        case _:
-            yield str(value)
+def _tell(value: Any, texts: list[str]) -> None:
+    """Add all texts, numbers and names of keys in it."""
+    if isinstance(value, str):
+        texts.append(value)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            texts.append(name)
+            _tell(each, texts)
+    elif isinstance(value, list):
+        for each in value:
+            _tell(each, texts)
+    elif value is not None and not isinstance(value, bool):
+        texts.append(str(value))

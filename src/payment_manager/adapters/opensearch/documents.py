@@ -6,8 +6,7 @@ event makes the same bytes. Times are kept to the microsecond in the document; w
 must be exact they are indexed as whole microseconds too, since the index's dates are milliseconds.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypeVar, assert_never
 from uuid import UUID
@@ -45,7 +44,7 @@ class NoDocument(ValueError):
 
 # Fields that are None are left out.
 class _Event(msgspec.Struct, omit_defaults=True):
-    event_id: str
+    event_id: UUID
     order_id: str
     sequence: int
     kind: str
@@ -54,14 +53,14 @@ class _Event(msgspec.Struct, omit_defaults=True):
     created_at: datetime
     recorded_us: int
     data: str
-    dispute_id: str | None = None
+    dispute_id: UUID | None = None
     provider_event_id: str | None = None
     words: list[str] = []
 
 
 class _Order(msgspec.Struct, omit_defaults=True):
     order_id: str
-    user_id: str
+    user_id: UUID
     sequence: int
     status: str
     on_hold: bool
@@ -78,9 +77,9 @@ class _Order(msgspec.Struct, omit_defaults=True):
 
 
 class _Dispute(msgspec.Struct, omit_defaults=True):
-    dispute_id: str
+    dispute_id: UUID
     order_id: str
-    user_id: str
+    user_id: UUID
     sequence: int
     status: str
     reason: str
@@ -132,23 +131,26 @@ def version(state: State) -> int:
 
 def source(state: State) -> bytes:
     """The document as JSON. Raises `NoDocument`."""
-    with _made():
+    try:
         return _encode(_form(state))
+    except _NOT_MADE as error:
+        raise _no_document(error) from error
 
 
 def fields(state: State) -> dict[str, Any]:
     """What `source` holds, read back. Raises `NoDocument`."""
-    with _made():
-        found: dict[str, Any] = msgspec.to_builtins(_form(state))
-        return found
-
-
-@contextmanager
-def _made() -> Iterator[None]:
     try:
-        yield
-    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise NoDocument(f"no document can be made of it ({type(error).__name__})") from error
+        found: dict[str, Any] = msgspec.to_builtins(_form(state))
+    except _NOT_MADE as error:
+        raise _no_document(error) from error
+    return found
+
+
+_NOT_MADE = (ValueError, RecursionError, msgspec.MsgspecError)
+
+
+def _no_document(error: Exception) -> NoDocument:
+    return NoDocument(f"no document can be made of it ({type(error).__name__})")
 
 
 def _form(state: State) -> msgspec.Struct:
@@ -156,7 +158,7 @@ def _form(state: State) -> msgspec.Struct:
         case LoggedEvent():
             return _event(state)
         case OrderState():
-            return _Order(**{**state._asdict(), "user_id": str(state.user_id)})
+            return _Order(**state._asdict())
         case DisputeState():
             return _dispute(state)
         case _:
@@ -165,7 +167,7 @@ def _form(state: State) -> msgspec.Struct:
 
 def _event(event: LoggedEvent) -> _Event:
     return _Event(
-        event_id=str(event.event_id),
+        event_id=event.event_id,
         order_id=event.order_id,
         sequence=event.sequence,
         kind=event.kind,
@@ -174,17 +176,16 @@ def _event(event: LoggedEvent) -> _Event:
         created_at=event.created_at,
         recorded_us=microseconds(event.created_at),
         data=event.data,
-        dispute_id=None if event.dispute_id is None else str(event.dispute_id),
+        dispute_id=event.dispute_id,
         provider_event_id=event.provider_event_id,
         words=event_words(event),
     )
 
 
 def _dispute(dispute: DisputeState) -> _Dispute:
-    ids = {"dispute_id": str(dispute.dispute_id), "user_id": str(dispute.user_id)}
     high, low = divmod(dispute.amount_minor, AMOUNT_LOW)
     return _Dispute(
-        **{**dispute._asdict(), **ids},
+        **dispute._asdict(),
         amount_high=high,
         amount_low=low,
         amount_range=amount_range(dispute.amount_minor, dispute.currency),
@@ -201,32 +202,13 @@ def _dispute(dispute: DisputeState) -> _Dispute:
 def read_event(source: Mapping[str, Any]) -> LoggedEvent:
     """The event that a document was made of. Raises `IndexTrouble`."""
     form = _read(source, _Event)
-    try:
-        return LoggedEvent(
-            event_id=UUID(form.event_id),
-            order_id=form.order_id,
-            dispute_id=None if form.dispute_id is None else UUID(form.dispute_id),
-            sequence=form.sequence,
-            kind=form.kind,
-            provider_event_id=form.provider_event_id,
-            data=form.data,
-            created_at=form.created_at,
-            correlation_id=form.correlation_id,
-            position=form.position,
-        )
-    except ValueError as error:
-        raise IndexTrouble("a document that is none of ours") from error
+    return LoggedEvent(**{name: getattr(form, name) for name in LoggedEvent._fields})
 
 
 def read_dispute(source: Mapping[str, Any]) -> DisputeState:
     """The row that a document was made of. Raises `IndexTrouble`."""
     form = _read(source, _Dispute)
-    values = {name: getattr(form, name) for name in DisputeState._fields}
-    try:
-        ids = {name: UUID(values[name]) for name in ("dispute_id", "user_id")}
-    except ValueError as error:
-        raise IndexTrouble("a document that is none of ours") from error
-    return DisputeState(**{**values, **ids})
+    return DisputeState(**{name: getattr(form, name) for name in DisputeState._fields})
 
 
 def _read(source: Mapping[str, Any], form: type[Form]) -> Form:
