@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import structlog
 
-from payment_manager.application.pace import Pace
+from payment_manager.application.pace import PIECE, Pace
 from payment_manager.application.ports import (
     Checkpoint,
     Clock,
@@ -162,7 +162,7 @@ class BuildSearch:
         self, checkpoint: Checkpoint, writing: "_Writing", upto: Moment | None = None
     ) -> Checkpoint:
         while True:
-            stretch = await self._tail.after(checkpoint, self._pace.piece, upto=upto)
+            stretch = await self._tail.after(checkpoint, PIECE, upto=upto)
             disputes, uncertain = stretch.disputes, list[DisputeState]()
             if upto is not None:
                 disputes, uncertain = certain_disputes(stretch)
@@ -225,11 +225,11 @@ class _Writing:
         orders: Sequence[OrderState] = (),
         disputes: Sequence[DisputeState] = (),
     ) -> None:
-        for piece in _pieces(events, self._pace):
+        for piece in _pieces(events):
             await self._patiently(piece, (), ())
-        for some_orders in _pieces(orders, self._pace):
+        for some_orders in _pieces(orders):
             await self._patiently((), some_orders, ())
-        for some_disputes in _pieces(disputes, self._pace):
+        for some_disputes in _pieces(disputes):
             await self._patiently((), (), some_disputes)
         self._done[phase] += len(events) + len(orders) + len(disputes)
         self._on_progress(phase, self._done[phase])
@@ -263,12 +263,9 @@ class _Writing:
         await self._pace.turn()
 
 
-def _pieces(rows: Sequence[Row], pace: Pace) -> Iterator[Sequence[Row]]:
-    at = 0
-    while at < len(rows):
-        size = pace.piece
-        yield rows[at : at + size]
-        at += size
+def _pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    for at in range(0, len(rows), PIECE):
+        yield rows[at : at + PIECE]
 
 
 async def let_answer(index: SearchIndex, build: str) -> None:

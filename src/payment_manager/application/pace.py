@@ -1,69 +1,52 @@
 """How much of a process's time work in the background may take beside what the process serves.
 
 How to think about it: one thread runs everything, so whatever background work uses, requests wait
-for. The work is metered: how much of the processor it used itself, and how much all else used or
-would have. While all else wants much, the work is slowed down to a small share; alone, it goes as
-fast as it can. Work says so itself between its pieces (`turn`), and makes the pieces small
-(`piece`).
+for. The work is metered: how much of the processor it used itself, and how much all else did. While
+all else uses much, the work is slowed down to a small share; alone, it goes as fast as it can. Work
+says so itself between its pieces (`turn`), which are of some size at most (`PIECE`).
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from time import monotonic, thread_time
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
-SHARE_MIN = 0.05
-"""Of a processor, while requests want more than there is: what a busy service may lose. It is about
-nine hundred events a second.
+SHARE_MIN = 0.03
+"""Of a processor, while requests take all there is: search falls behind then, webhooks don't. It is
+about five hundred events a second.
 """
 
-BUSY = 1.0
-"""Of the time, wanted by all else: requests wait for one another. How much it ran does not tell: on
-a machine that it shares with its database, a service at its limit may run for a quarter of the time
-and wait for a processor for a half.
+BUSY = 0.72
+"""Of the time, by all else: requests wait for one another. A service at its limit, on a machine
+that it shares with its database, ran for three quarters of the time, one with a thousand webhooks a
+second for a half.
 """
 
 WINDOW_SECONDS = 0.5
 """Over which use is averaged: shorter than a burst, longer than a batch."""
 
-PIECE_QUIET, PIECE_BUSY = 1000, 1000
+PIECE = 1000
 """Events at once: more cost less each, and what is done in one go takes longer."""
 
 Result = TypeVar("Result")
 
 
-class Use(NamedTuple):
-    """Seconds that a thread ran, and that it waited for a processor."""
-
-    ran: float
-    waited: float
-
-
-def ran_alone() -> Use:
-    return Use(thread_time(), 0.0)
-
-
 class Pace:
     """One background task's. Whoever doesn't meter it is never slowed down.
 
-    `use`: the thread's, up to now.
+    `ran`: for how long the thread has, in seconds.
     """
 
-    def __init__(self, use: Callable[[], Use] = ran_alone) -> None:
-        self._use = use
+    def __init__(self, ran: Callable[[], float] = thread_time) -> None:
+        self._ran = ran
         self._used = 0.0
-        self._at, self._then, self._used_then = monotonic(), use(), 0.0
-        self._wanted = 0.0
-        """By all else, of the time that the work left; on average."""
+        self._at, self._ran_then, self._used_then = monotonic(), ran(), 0.0
+        self._others = 0.0
+        """Of the time that the work left, on average."""
 
     async def metered(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run it; what it uses is counted."""
         return await _Metered(self, work)
-
-    @property
-    def piece(self) -> int:
-        """How many events to take at once."""
-        return PIECE_BUSY if self._wanted > BUSY / 4 else PIECE_QUIET
 
     async def turn(self) -> None:
         """Let others go on; for longer, if the work has used more than its share since the last
@@ -71,24 +54,21 @@ class Pace:
         """
         used, spent = self._used - self._used_then, monotonic() - self._at
         self._look()
-        # All of it alone, and ever less, down to the least, the more all else wants.
-        share = max(SHARE_MIN, 1 - self._wanted / BUSY)
+        # All of it alone, and ever less, down to the least, the more all else uses.
+        share = max(SHARE_MIN, 1 - self._others / BUSY)
         await asyncio.sleep(max(0.0, used / share - spent))
         self._look()
 
     def _look(self) -> None:
         """Take into the average what was since the last look."""
-        now, use, used = monotonic(), self._use(), self._used
-        seconds = now - self._at
+        now, ran, used = monotonic(), self._ran(), self._used
+        seconds, mine = now - self._at, used - self._used_then
         if seconds > 0:
-            ran, waited = use.ran - self._then.ran, use.waited - self._then.waited
-            mine = min(ran, used - self._used_then)
-            # Who waited is not told: each for as much as it ran.
-            wanted = (ran - mine) * (1 + waited / ran) if ran > 0 else 0.0
+            others = max(0.0, ran - self._ran_then - mine)
             weight = min(1.0, seconds / WINDOW_SECONDS)
-            # The more the work takes, the less is left to be wanted.
-            self._wanted += weight * (wanted / max(seconds - mine, 0.001) - self._wanted)
-        self._at, self._then, self._used_then = now, use, used
+            # The more the work takes, the less is left to be used.
+            self._others += weight * (others / max(seconds - mine, 0.001) - self._others)
+        self._at, self._ran_then, self._used_then = now, ran, used
 
     def add(self, seconds: float) -> None:
         """The work used so much of the thread's time."""

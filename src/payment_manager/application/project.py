@@ -20,7 +20,7 @@ from payment_manager.application.build_search import (
     let_answer,
     tell_of,
 )
-from payment_manager.application.pace import Pace
+from payment_manager.application.pace import PIECE, Pace
 from payment_manager.application.ports import (
     Checkpoint,
     EventTail,
@@ -191,7 +191,7 @@ class Project:
                 await self.rest()  # and find out at the next round
                 return 0
         began = monotonic()
-        stretch = await self._tail.after(lead.written, self._pace.piece)
+        stretch = await self._tail.after(lead.written, PIECE)
         self.is_behind = not stretch.is_last
         if stretch.events:
             aside = await self._index.write(stretch.events, stretch.orders, stretch.disputes)

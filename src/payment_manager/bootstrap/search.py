@@ -15,7 +15,6 @@ from payment_manager.adapters.postgres.search.tail import PostgresEventTail
 from payment_manager.adapters.postgres.search.whole_log import PostgresWholeLog
 from payment_manager.adapters.postgres.sizes import table_sizes
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
-from payment_manager.adapters.thread_use import thread_use
 from payment_manager.application.build_search import BuildSearch
 from payment_manager.application.check_search import WatchSearch
 from payment_manager.application.pace import Pace
@@ -67,7 +66,7 @@ async def searching(
         return
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(_server(settings, clock))
-        tail, pace = PostgresEventTail(pool), Pace(thread_use)
+        tail, pace = PostgresEventTail(pool), Pace()
         build = BuildSearch(
             tail, PostgresWholeLog(pool, archive_of(settings)), server.index, clock, pace
         )
