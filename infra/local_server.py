@@ -27,7 +27,8 @@ _POLL_SECONDS = 0.02
 
 # Below the range that systems take outgoing connections' ports from: while a server is down, no
 # client's own connection may end up with its port.
-_PORTS = range(20_000, 32_000)
+_ports = range(20_000, 32_000)
+_given: set[int] = set()
 
 
 class LocalServer(ABC):
@@ -162,11 +163,21 @@ class LocalServer(ABC):
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
+    """A port of this machine that nobody listens on now, and not the same one twice a process."""
     while True:
-        port = random.choice(_PORTS)
-        if is_free(port):
+        port = random.choice(_ports)
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
+
+
+def share_ports(share: int, shares: int) -> None:
+    """From now on `free_port` gives only its share, counted from 0, of as many.
+
+    For processes beside one another: a port is bound a while after it was chosen.
+    """
+    global _ports
+    _ports = _ports[share::shares]
 
 
 def is_free(port: int) -> bool:

@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 from psycopg_pool import AsyncConnectionPool
 
+from infra.local_server import share_ports
 from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres
 from payment_manager.adapters.postgres.partitions.native import NativePartitions
@@ -49,6 +50,11 @@ DAYS_BACK, DAYS_AHEAD = 3, 8
 
 _numbers = count(1)
 _used: dict[str, list[str]] = {}
+
+
+def pytest_configure() -> None:
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    share_ports(int(worker), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses

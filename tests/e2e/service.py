@@ -2,7 +2,7 @@
 
 How to think about it: a `Service` is a data folder and the settings that go with it; it can be
 started, stopped, killed and started again, and what it writes is read line by line while it runs.
-Tests learn its ports from its log, so that any number of services run beside one another.
+Each has ports of its own, so that any number of services run beside one another.
 """
 
 import json
@@ -21,6 +21,7 @@ from typing import IO, Any
 import httpx
 import psycopg
 
+from infra.local_server import free_port
 from payment_manager.adapters.postgres.embedded import running_url
 from payment_manager.adapters.postgres.server_processes import postmaster_pid, running_on
 from tests.webhooks import ANN, BOB
@@ -36,7 +37,7 @@ SECRET = "canary-4111-1111-1111-1111"
 NEVER_LOGGED = (SECRET, ANN[:-2], BOB)
 """The users of `Load` differ from Ann in the last two digits."""
 
-QUICK = {"LOG_FORMAT": "json", "PORT": "0", "SIMULATOR_PORT": "0", "RECONCILE_INTERVAL": "300ms"}
+QUICK = {"LOG_FORMAT": "json", "SIMULATOR_PORT": "0", "RECONCILE_INTERVAL": "300ms"}
 
 
 class Service:
@@ -49,7 +50,8 @@ class Service:
         self.data_dir = data_dir
         self.command = command
         self._name = "api" if command == "dev" else command
-        self.settings = {**QUICK, "DATA_DIR": str(data_dir), **settings}
+        # Not 0, the range of outgoing connections: by the next start a client may have that port.
+        self.settings = {**QUICK, "PORT": str(free_port()), "DATA_DIR": str(data_dir), **settings}
         self.expected: set[str] = set()
         self.lines: list[str] = []
         self._checked = 0
@@ -61,14 +63,13 @@ class Service:
     # ── Its life ──────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> "Service":
-        """Start it and wait until it listens; the next time on the same port."""
+        """Start it and wait until it listens, each time on the same port."""
         self.launch()
         return self.started()
 
     def started(self) -> "Service":
         """Wait until what was launched listens."""
-        listening = self.wait_for_log("listening", service=self._name)
-        self.settings["PORT"] = listening["url"].rpartition(":")[2]
+        self.wait_for_log("listening", service=self._name)
         return self
 
     def launch(self) -> subprocess.Popen[bytes]:
