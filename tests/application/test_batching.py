@@ -74,6 +74,7 @@ async def test_items_that_arrive_during_a_call_share_the_next_and_keep_their_ord
     calls.gate.set()
     assert await asyncio.gather(*first, *rest) == [2, 4, 6, 8, 10]
     assert calls.batches == [[1], [2, 3, 4, 5]]
+    assert batcher.worked_off() == (5, 2)
 
 
 async def test_a_batch_is_never_larger_than_its_maximum() -> None:

@@ -52,7 +52,7 @@ async def share_of(thread: Thread, pace: Pace) -> float:
 
 
 async def test_alone_the_work_goes_as_fast_as_it_can(thread: Thread) -> None:
-    assert await share_of(thread, Pace(thread.has_run)) == pytest.approx(0.5)
+    assert await share_of(thread, Pace(ran=thread.has_run)) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("rate", [0.7, 0.95])
@@ -60,7 +60,7 @@ async def test_while_requests_take_all_there_is_the_work_takes_little(
     thread: Thread, rate: float
 ) -> None:
     thread.rate = rate
-    pace = Pace(thread.has_run)
+    pace = Pace(ran=thread.has_run)
 
     assert await share_of(thread, pace) == pytest.approx(SHARE_MIN, rel=0.1)
 
@@ -68,11 +68,37 @@ async def test_while_requests_take_all_there_is_the_work_takes_little(
 async def test_beside_some_requests_the_work_takes_some(thread: Thread) -> None:
     thread.rate = BUSY / 2
 
-    assert 0.3 < await share_of(thread, Pace(thread.has_run)) < 0.51
+    assert 0.3 < await share_of(thread, Pace(ran=thread.has_run)) < 0.51
+
+
+@pytest.mark.parametrize(("together", "share"), [(8, 0.5), (32, SHARE_MIN)])
+async def test_while_requests_wait_for_one_another_the_work_takes_little(
+    thread: Thread, together: int, share: float
+) -> None:
+    """However little of the time the thread runs."""
+    pace = Pace(lambda: (int(thread.now * 100) * together, int(thread.now * 100)), thread.has_run)
+
+    assert await share_of(thread, pace) == pytest.approx(share, rel=0.1)
+    assert pace.is_pressed is (together == 32)
+
+
+async def test_after_a_crowd_it_is_fast_again(thread: Thread) -> None:
+    crowd = [0, 0]
+    pace = Pace(lambda: (crowd[0], crowd[1]), thread.has_run)
+    crowd[:] = [6400, 200]
+    await thread.sleep(2)
+    await pace.turn()
+    assert pace.is_pressed
+
+    await thread.sleep(2)
+    await pace.turn()
+
+    assert not pace.is_pressed
+    assert await share_of(thread, pace) == pytest.approx(0.5)
 
 
 async def test_after_a_storm_it_is_fast_again(thread: Thread) -> None:
-    pace = Pace(thread.has_run)
+    pace = Pace(ran=thread.has_run)
     thread.rate = 0.95
     await share_of(thread, pace)
 

@@ -18,9 +18,9 @@ from tests.clock import FakeClock
 class Projection:
     """A projector over a log and an index in memory."""
 
-    def __init__(self, log: Log | None = None, index: Index | None = None) -> None:
-        self.log, self.index, self.told = log or Log(), index or Index(), Told()
-        pace = Pace()
+    def __init__(self, pace: Pace | None = None) -> None:
+        self.log, self.index, self.told = Log(), Index(), Told()
+        pace = pace or Pace()
         self.build = BuildSearch(self.log, self.log, self.index, FakeClock(), pace)
         self.project = Project(self.log, self.index, self.build, self.told, pace)
 
@@ -47,9 +47,15 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project_module, "HAND_OVER_SECONDS", 0.0)
 
 
-async def begun(*order_ids: str) -> Projection:
+class Pressed(Pace):
+    """Requests take all there is."""
+
+    is_pressed = True
+
+
+async def begun(*order_ids: str, pace: Pace | None = None) -> Projection:
     """One that is built, and leads."""
-    projection = Projection()
+    projection = Projection(pace)
     projection.log.append(*order_ids)
     await projection.until_idle()
     assert await projection.project.run_once() == 0
@@ -101,6 +107,43 @@ async def test_the_checkpoint_moves_only_after_what_it_covers_is_visible() -> No
 
     assert (Document.ORDER, "b") in projection.index.written[projection.index.answering or ""]
     assert projection.log.stored == before
+
+
+async def test_while_requests_press_and_it_is_behind_it_is_made_visible_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    projection = await begun("a", pace=Pressed())
+    projection.log.append("b")
+    await projection.until_idle()
+    monkeypatch.setattr(project_module, "PIECE", 1)
+    before, refreshed = projection.log.stored, projection.index.calls["refresh"]
+    projection.log.append("c", "d", "e")
+
+    assert [await projection.project.run_once() for _ in range(2)] == [1, 1]
+    assert projection.log.stored == before
+    assert projection.index.calls["refresh"] == refreshed
+
+    # At the end of it nobody waits for longer than else.
+    assert await projection.project.run_once() == 1
+    assert projection.index.calls["refresh"] == refreshed + 1
+    assert projection.is_whole
+
+
+async def test_the_lead_is_kept_until_what_was_written_is_visible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    projection = await begun("a", pace=Pressed())
+    projection.log.append("b")
+    await projection.until_idle()
+    monkeypatch.setattr(project_module, "PIECE", 1)
+    monkeypatch.setattr(project_module, "LEAD_SECONDS", 0.0)
+    asked = projection.log.calls["leading"]
+    projection.log.append("c", "d", "e")
+
+    for _ in range(3):
+        assert await projection.project.run_once() == 1
+    assert projection.log.calls["leading"] == asked + 1, "given up once, before the first"
+    assert projection.is_whole
 
 
 async def test_a_poison_document_goes_aside_with_the_checkpoint_and_the_others_go_on() -> None:

@@ -31,6 +31,9 @@ ROUNDS = {FULL.name: 8, QUICK.name: 4, SMOKE.name: 2}
 WARM_UP_ROUNDS = {FULL.name: 3, QUICK.name: 2, SMOKE.name: 1}
 """What is compiled or prepared at first is no round's."""
 
+SECONDS = {FULL.name: 12.0, QUICK.name: 6.0, SMOKE.name: SMOKE.seconds}
+"""Of a closed turn: longer than search takes between two refreshes, which are part of its cost."""
+
 CONNECTIONS = {FULL.name: 64, QUICK.name: 64, SMOKE.name: 4}
 OPEN_SHARE = 0.5
 """Of what the service without search can do: where a service is meant to be used."""
@@ -41,8 +44,8 @@ OFF, ON = "off", "on"
 
 METHOD = f"""
 **Cost.** Two services, search off and on, each with a database of its own, take turns: off, on, on,
-off, {ROUNDS[FULL.name]} rounds of {FULL.seconds:g} s each, closed loop at {CONNECTIONS[FULL.name]}
-connections; then an open loop at half of what the one without search could do. After each turn with
+off, {ROUNDS[FULL.name]} rounds of {SECONDS[FULL.name]:g} s each, closed loop at
+{CONNECTIONS[FULL.name]} connections; then an open loop at half of what the one without search could do. After each turn with
 search on its projection catches up before the next turn begins. In service OpenSearch has machines
 of its own; here it shares two processors with what is measured, so it runs with the lowest
 priority (nice {LOWEST_PRIORITY}).
@@ -74,13 +77,13 @@ async def measure(asked: Asked, node: Node) -> None:
         sides = [Side(contender(OFF, off), None), Side(contender(ON, on), projected)]
         for _ in range(WARM_UP_ROUNDS[scale.name]):
             for side in sides:
-                await _closed(side, scale, scale.seconds)
+                await _closed(side, scale, SECONDS[scale.name])
         for side in sides:
             side.closed.clear()
             side.behind.clear()
         for turn in range(ROUNDS[scale.name]):
             for side in _in_turn(sides, turn):
-                await _closed(side, scale, scale.seconds)
+                await _closed(side, scale, SECONDS[scale.name])
         per_second = OPEN_SHARE * median(each.per_second for each in sides[0].closed)
         for turn in range(scale.open_rounds):
             for side in _in_turn(sides, turn):
@@ -128,8 +131,8 @@ def _tell(findings: Findings, scale: Scale, sides: list[Side], per_second: float
         ("loop", "search", "webhooks/s", "p50 ms", "p99 ms", "CPU µs: service", "PostgreSQL",
          "generator", "others' CPU", "on / off (rounds)", "behind, events", "caught up s"),
         note=f"Closed: {CONNECTIONS[scale.name]} connections, medians of {len(off.closed)} turns "
-        f"of {scale.seconds:g} s. Open: {number(per_second)} a second, half of that, medians of "
-        f"{len(off.opened)} turns of {scale.open_seconds:g} s. CPU per webhook; OpenSearch is among"
+        f"of {SECONDS[scale.name]:g} s. Open: {number(per_second)} a second, half of that, medians "
+        f"of {len(off.opened)} turns of {scale.open_seconds:g} s. CPU per webhook; OpenSearch is among"
         " the others, whose CPU is in parts of one processor. Behind: how many events search "
         "didn't have at the end of a turn, and how long it took to have them.",
     )  # fmt: skip

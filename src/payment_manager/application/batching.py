@@ -42,10 +42,15 @@ class Batcher(Generic[Item, Answer]):
         self._calls_max = calls_max
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
+        self._items = self._calls = 0
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    def worked_off(self) -> tuple[int, int]:
+        """How many items so far, in how many calls."""
+        return self._items, self._calls
 
     async def submit(self, item: Item) -> Answer:
         """This item's answer.
@@ -81,6 +86,8 @@ class Batcher(Generic[Item, Answer]):
             self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        self._items += len(batch)
+        self._calls += 1
         try:
             answers = await trying_again(lambda: self._run([item for item, _ in batch]))
             answered = list(zip(batch, answers, strict=True))

@@ -4,6 +4,9 @@ How to think about it: one thread runs everything, so whatever background work u
 for. The work is metered: how much of the processor it used itself, and how much all else did. While
 all else uses much, the work is slowed down to a small share; alone, it goes as fast as it can. Work
 says so itself between its pieces (`turn`), which are of some size at most (`PIECE`).
+
+Of how the processor is used it can't be told whether requests have to wait: ever more of them are
+worked off together, at ever less each. So that is counted, too.
 """
 
 import asyncio
@@ -17,9 +20,14 @@ about five hundred events a second.
 """
 
 BUSY = 0.72
-"""Of the time, by all else: requests wait for one another. A service at its limit, on a machine
-that it shares with its database, ran for three quarters of the time, one with a thousand webhooks a
-second for a half.
+"""Of the time, by all else. A service with a thousand webhooks a second ran for a half of it, on a
+machine that it shares with its database.
+"""
+
+CROWD = 16.0
+"""Requests that are worked off together, on average: so many wait for one another, however little
+the thread runs, since the database takes the rest. Of a thousand webhooks a second five come
+together, of sixty-four at any time thirty.
 """
 
 WINDOW_SECONDS = 0.5
@@ -28,7 +36,15 @@ WINDOW_SECONDS = 0.5
 PIECE = 1000
 """Events at once: more cost less each, and what is done in one go takes longer."""
 
+WorkedOff = Callable[[], tuple[int, int]]
+"""How many requests so far, in how many batches."""
+
 Result = TypeVar("Result")
+
+
+def nothing() -> tuple[int, int]:
+    """There are no requests, or not in batches."""
+    return 0, 0
 
 
 class Pace:
@@ -37,12 +53,20 @@ class Pace:
     `ran`: for how long the thread has, in seconds.
     """
 
-    def __init__(self, ran: Callable[[], float] = thread_time) -> None:
+    def __init__(
+        self,
+        worked_off: WorkedOff = nothing,
+        ran: Callable[[], float] = thread_time,
+    ) -> None:
+        self._worked_off = worked_off
         self._ran = ran
         self._used = 0.0
         self._at, self._ran_then, self._used_then = monotonic(), ran(), 0.0
         self._others = 0.0
         """Of the time that the work left, on average."""
+        self._worked_off_then = worked_off()
+        self._crowd = 0.0
+        """Requests a batch, on average."""
 
     async def metered(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run it; what it uses is counted."""
@@ -54,10 +78,20 @@ class Pace:
         """
         used, spent = self._used - self._used_then, monotonic() - self._at
         self._look()
-        # All of it alone, and ever less, down to the least, the more all else uses.
-        share = max(SHARE_MIN, 1 - self._others / BUSY)
-        await asyncio.sleep(max(0.0, used / share - spent))
+        await asyncio.sleep(max(0.0, used / self._share - spent))
         self._look()
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether all else uses so much that the work gets its least share."""
+        return self._share == SHARE_MIN
+
+    @property
+    def _share(self) -> float:
+        """All of it alone, and ever less, down to the least, the more all else uses."""
+        if self._crowd > CROWD:
+            return SHARE_MIN
+        return max(SHARE_MIN, 1 - self._others / BUSY)
 
     def _look(self) -> None:
         """Take into the average what was since the last look."""
@@ -68,6 +102,11 @@ class Pace:
             weight = min(1.0, seconds / WINDOW_SECONDS)
             # The more the work takes, the less is left to be used.
             self._others += weight * (others / max(seconds - mine, 0.001) - self._others)
+            requests, batches = self._worked_off()
+            requests_then, batches_then = self._worked_off_then
+            crowd = (requests - requests_then) / max(1, batches - batches_then)
+            self._crowd += weight * (crowd - self._crowd)
+            self._worked_off_then = requests, batches
         self._at, self._ran_then, self._used_then = now, ran, used
 
     def add(self, seconds: float) -> None:

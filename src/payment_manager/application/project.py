@@ -36,6 +36,11 @@ REFRESH_SECONDS = 0.5
 for one document as for a thousand.
 """
 
+REFRESH_PRESSED_SECONDS = 5.0
+"""While requests take all there is, and search falls behind anyway. Every half second, OpenSearch
+used half a processor for a few hundred events a second; every five seconds a thirtieth.
+"""
+
 POLL_SECONDS = 0.15
 """Between two looks for new events while none come: one statement each."""
 
@@ -43,8 +48,8 @@ STAND_BY_SECONDS = 1.0
 """Between two tries to lead, each of which is a connection."""
 
 LEAD_SECONDS = 2.0
-"""Then the lead is given up for a moment: a new build, or a proof, waits for it. The price is a
-connection.
+"""Then, when what was written is visible, the lead is given up for a moment: a new build, or a
+proof, waits for it. The price is a connection.
 """
 
 HAND_OVER_SECONDS = 0.2
@@ -122,8 +127,12 @@ class Project:
         """
         self.is_behind = False
         try:
-            if self._lead is not None and monotonic() - self._lead.since > LEAD_SECONDS:
-                await self._show(self._lead)
+            lead = self._lead
+            if (
+                lead is not None
+                and lead.saved == lead.written
+                and monotonic() - lead.since > LEAD_SECONDS
+            ):
                 await self.rest()
                 await asyncio.sleep(HAND_OVER_SECONDS)
             if self._lead is None:
@@ -200,7 +209,9 @@ class Project:
         if stretch.events or stretch.checkpoint.missed_events != lead.written.missed_events:
             # Not without news: each checkpoint is a transaction, and would be news itself.
             lead.written = stretch.checkpoint
-        if lead.written != lead.saved and monotonic() - self._shown_at >= REFRESH_SECONDS:
+        is_pressed = self.is_behind and self._pace.is_pressed
+        after = REFRESH_PRESSED_SECONDS if is_pressed else REFRESH_SECONDS
+        if lead.written != lead.saved and monotonic() - self._shown_at >= after:
             await self._show(lead)
         if stretch.events:
             documents = len(stretch.events) + len(stretch.orders) + len(stretch.disputes)

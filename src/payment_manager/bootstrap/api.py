@@ -25,6 +25,7 @@ from payment_manager.application.apply_webhooks import ApplyWebhooks, Taken, Web
 from payment_manager.application.ask_provider import AskProvider
 from payment_manager.application.batching import Batcher
 from payment_manager.application.operate import Operate
+from payment_manager.application.pace import nothing
 from payment_manager.application.ports import Clock
 from payment_manager.application.queries import Queries
 from payment_manager.application.reconcile import Reconcile
@@ -75,10 +76,7 @@ async def api_service(settings: Settings, clock: Clock | None = None) -> AsyncIt
         await stack.enter_async_context(running(keep_reconciling(reconcile, clock, telemetry)))
         apply = ApplyWebhooks(database, clock, event_ids, telemetry)
         webhooks: Batcher[Webhook, Taken] | None = None
-        search = await stack.enter_async_context(
-            searching(settings, pool, clock, telemetry, settings.search_projection == "service")
-        )
-        probes = Probes([PostgresReadiness(pool), *search.readiness])
+        probes = Probes([PostgresReadiness(pool)])
         match settings.webhook_mode:
             case "sync":
                 webhooks = Batcher(
@@ -95,6 +93,13 @@ async def api_service(settings: Settings, clock: Clock | None = None) -> AsyncIt
                 probes = Probes([*probes.readiness, consumers], consumers.liveness)
             case _:
                 assert_never(settings.webhook_mode)
+        search = await stack.enter_async_context(
+            searching(
+                settings, pool, clock, telemetry,
+                projects=settings.search_projection == "service",
+                worked_off=webhooks.worked_off if webhooks else nothing,
+            )
+        )  # fmt: skip
         yield create_app(
             Services(
                 webhooks=webhooks,
@@ -102,7 +107,7 @@ async def api_service(settings: Settings, clock: Clock | None = None) -> AsyncIt
                 queries=Queries(read_model, queue_max=settings.webhook_queue_max),
                 search=Search([*search.sources, PostgresSearch(pool)], clock, telemetry),
                 telemetry=telemetry,
-                probes=probes,
+                probes=Probes([*probes.readiness, *search.readiness], probes.liveness),
             ),
             body_bytes_max=settings.max_body_bytes,
             body_timeout_seconds=settings.body_timeout.total_seconds(),

@@ -17,7 +17,7 @@ from payment_manager.adapters.postgres.sizes import table_sizes
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.build_search import BuildSearch
 from payment_manager.application.check_search import WatchSearch
-from payment_manager.application.pace import Pace
+from payment_manager.application.pace import Pace, WorkedOff, nothing
 from payment_manager.application.ports import (
     Clock,
     Document,
@@ -59,14 +59,17 @@ async def searching(
     clock: Clock,
     telemetry: PrometheusTelemetry,
     projects: bool,
+    worked_off: WorkedOff = nothing,
 ) -> AsyncIterator[Searching]:
-    """Search is watched meanwhile and, with `projects`, kept up to date."""
+    """Search is watched meanwhile and, with `projects`, kept up to date; at a pace that leaves the
+    process to the requests that it works off.
+    """
     if settings.opensearch_urls is None:
         yield Searching()
         return
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(_server(settings, clock))
-        tail, pace = PostgresEventTail(pool), Pace()
+        tail, pace = PostgresEventTail(pool), Pace(worked_off)
         build = BuildSearch(
             tail, PostgresWholeLog(pool, archive_of(settings)), server.index, clock, pace
         )
