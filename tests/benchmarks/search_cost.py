@@ -45,10 +45,10 @@ OFF, ON = "off", "on"
 METHOD = f"""
 **Cost.** Two services, search off and on, each with a database of its own, take turns: off, on, on,
 off, {ROUNDS[FULL.name]} rounds of {SECONDS[FULL.name]:g} s each, closed loop at
-{CONNECTIONS[FULL.name]} connections; then an open loop at half of what the one without search could do. After each turn with
-search on its projection catches up before the next turn begins. In service OpenSearch has machines
-of its own; here it shares two processors with what is measured, so it runs with the lowest
-priority (nice {LOWEST_PRIORITY}).
+{CONNECTIONS[FULL.name]} connections; then an open loop at half of what the one without search could
+do. After each turn with search on its projection catches up before the next turn begins. In service
+OpenSearch has machines of its own; here it shares two processors with what is measured, so it runs
+with the lowest priority (nice {LOWEST_PRIORITY}).
 """
 
 
@@ -132,8 +132,8 @@ def _tell(findings: Findings, scale: Scale, sides: list[Side], per_second: float
          "generator", "others' CPU", "on / off (rounds)", "behind, events", "caught up s"),
         note=f"Closed: {CONNECTIONS[scale.name]} connections, medians of {len(off.closed)} turns "
         f"of {SECONDS[scale.name]:g} s. Open: {number(per_second)} a second, half of that, medians "
-        f"of {len(off.opened)} turns of {scale.open_seconds:g} s. CPU per webhook; OpenSearch is among"
-        " the others, whose CPU is in parts of one processor. Behind: how many events search "
+        f"of {len(off.opened)} turns of {scale.open_seconds:g} s. CPU per webhook; OpenSearch is "
+        "among the others, whose CPU is in parts of one processor. Behind: how many events search "
         "didn't have at the end of a turn, and how long it took to have them.",
     )  # fmt: skip
     turns = len(off.closed)
