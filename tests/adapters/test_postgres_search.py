@@ -256,13 +256,13 @@ async def test_a_page_ends_when_its_payloads_are_too_large(
     pool: AsyncConnectionPool, search: PostgresSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await write_history(pool, 20)
-    monkeypatch.setattr(questions, "PAGE_BYTES_MAX", 1000)
+    monkeypatch.setattr(questions, "EVENT_BYTES_MAX", 1000)
     for sought in (EventsSought(), EventsSought(words=words("even"))):
         found, pages = await all_events(search, sought)
         assert pages > 2
-        monkeypatch.setattr(questions, "PAGE_BYTES_MAX", 10**9)
+        monkeypatch.setattr(questions, "EVENT_BYTES_MAX", 10**9)
         assert (await all_events(search, sought)) == (found, 1)
-        monkeypatch.setattr(questions, "PAGE_BYTES_MAX", 1000)
+        monkeypatch.setattr(questions, "EVENT_BYTES_MAX", 1000)
 
 
 async def test_new_events_while_paging_move_nothing(

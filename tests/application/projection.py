@@ -122,6 +122,9 @@ class Log(Faults):
     async def rejects(self, build: str) -> Sequence[SetAside]:
         return self.rejected
 
+    async def reject_count(self, build: str) -> int:
+        return len(self.rejected)
+
     @asynccontextmanager
     async def leading(self) -> AsyncIterator[bool]:
         self.called("leading")

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import structlog
 
-from payment_manager.application.pace import PIECE, Pace
+from payment_manager.application.pace import Pace
 from payment_manager.application.ports import (
     Checkpoint,
     Clock,
@@ -35,6 +35,9 @@ from payment_manager.application.ports import (
     Stretch,
     WholeLog,
 )
+
+PIECE = 1000
+"""Events at once: more cost less each, and what is done in one go takes longer."""
 
 PATIENCE_SECONDS = 60.0
 """For a search server that is started again under a build: hours of work are not thrown away for

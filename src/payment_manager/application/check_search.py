@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from payment_manager.application.build_search import certain_disputes, lead, tell_of
+from payment_manager.application.build_search import PIECE, certain_disputes, lead, tell_of
 from payment_manager.application.ports import (
     Backlog,
     Checkpoint,
@@ -35,8 +35,6 @@ LOOK_SECONDS = 2.0
 
 LAG_SECONDS_MAX = 30.0
 """Above what a burst or a restart leaves behind: search answers, but somebody should know."""
-
-STRETCH_EVENTS = 1000
 
 Estimates = Callable[[], Awaitable[Mapping[Document, int]]]
 """About how many of each kind there are in PostgreSQL."""
@@ -93,7 +91,7 @@ class WatchSearch:
         backlog = await self._tail.backlog(checkpoint)
         age = age_of(backlog, self._clock.now())
         self._telemetry.search_lag(backlog.events, age)
-        self._rejects = len(await self._tail.rejects(checkpoint.build))
+        self._rejects = await self._tail.reject_count(checkpoint.build)
         self._missed_events = checkpoint.missed_events
         if age > LAG_SECONDS_MAX:
             return f"{backlog.events:,} events behind, by {age:.0f} s"
@@ -164,7 +162,7 @@ async def status(
         age_seconds=age_of(backlog, clock.now()) if backlog else 0.0,
         documents=documents,
         rows=await rows(),
-        rejects=len(await tail.rejects(checkpoint.build)) if checkpoint else 0,
+        rejects=await tail.reject_count(checkpoint.build) if checkpoint else 0,
         is_led=not leads,
         is_being_built=not builds,
     )
@@ -227,7 +225,7 @@ class _Following:
         """Bring search up to this moment, or to now; which documents that concerned."""
         concerned: set[tuple[Document, str]] = set()
         while True:
-            stretch = await self._tail.after(self.checkpoint, STRETCH_EVENTS, upto=moment)
+            stretch = await self._tail.after(self.checkpoint, PIECE, upto=moment)
             disputes = stretch.disputes
             if moment is not None:
                 disputes, uncertain = certain_disputes(stretch)

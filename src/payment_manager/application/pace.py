@@ -3,7 +3,7 @@
 How to think about it: one thread runs everything, so whatever background work uses, requests wait
 for. The work is metered: how much of the processor it used itself, and how much all else did. While
 all else uses much, the work is slowed down to a small share; alone, it goes as fast as it can. Work
-says so itself between its pieces (`turn`), which are of some size at most (`PIECE`).
+says so itself between its pieces (`turn`), which are of some size at most.
 
 Of how the processor is used it can't be told whether requests have to wait: ever more of them are
 worked off together, at ever less each. So that is counted, too.
@@ -32,9 +32,6 @@ together, of sixty-four at any time thirty.
 
 WINDOW_SECONDS = 0.5
 """Over which use is averaged: shorter than a burst, longer than a batch."""
-
-PIECE = 1000
-"""Events at once: more cost less each, and what is done in one go takes longer."""
 
 WorkedOff = Callable[[], tuple[int, int]]
 """How many requests so far, in how many batches."""

@@ -253,6 +253,11 @@ class DisputesAsked:
     due_before: datetime | None = None
 
 
+EVENT_BYTES_MAX = 8 * 1024 * 1024
+"""Of payloads in a page of events. A payload may have 256 KiB, and a thousand of them at once would
+let a few callers fill the memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventsAsked:
     """`streams`: order or dispute ids, as text. The window is half open: `time_from` <= t <
@@ -981,7 +986,11 @@ class EventTail(Protocol):
     async def backlog(self, checkpoint: Checkpoint) -> Backlog: ...
 
     async def rejects(self, build: str) -> Sequence[SetAside]:
-        """What was set aside, newest first, at most a thousand."""
+        """What was set aside, newest first."""
+        ...
+
+    async def reject_count(self, build: str) -> int:
+        """How many documents were set aside."""
         ...
 
     def leading(self) -> AbstractAsyncContextManager[bool]:

@@ -14,13 +14,14 @@ from time import monotonic
 import structlog
 
 from payment_manager.application.build_search import (
+    PIECE,
     BuildFailed,
     BuildSearch,
     BuildUnderWay,
     let_answer,
     tell_of,
 )
-from payment_manager.application.pace import PIECE, Pace
+from payment_manager.application.pace import Pace
 from payment_manager.application.ports import (
     Checkpoint,
     EventTail,

@@ -14,6 +14,7 @@ from uuid import UUID
 from payment_manager.application.batching import Batcher
 from payment_manager.application.patience import patiently
 from payment_manager.application.ports import (
+    EVENT_BYTES_MAX,
     DisputeRow,
     DisputesAsked,
     EventRow,
@@ -29,10 +30,6 @@ Row = TypeVar("Row")
 
 POINT_READS_MAX = 256
 """A query: a page of index look-ups. More would make the first wait for the last."""
-
-EVENT_BYTES_MAX = 8 * 1024 * 1024
-"""Of payloads in a page of events. A payload may have 256 KiB, and a thousand of them at once would
-let a few callers fill the memory."""
 
 EVENTS_AT_ONCE = 101
 """A page of the usual length, with the row that tells of the next, is one question."""

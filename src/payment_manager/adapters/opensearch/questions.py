@@ -20,6 +20,7 @@ from payment_manager.adapters.opensearch import answers, documents
 from payment_manager.adapters.opensearch.connection import translated
 from payment_manager.adapters.opensearch.documents import microseconds
 from payment_manager.application.ports import (
+    EVENT_BYTES_MAX,
     AnalyticsAsked,
     AsOf,
     Clock,
@@ -51,8 +52,7 @@ projector needs longer than this to notice, too.
 """
 
 DOCUMENTS_AT_ONCE = 200
-PAGE_BYTES_MAX = 8 * 1024 * 1024
-"""Of payloads in a page. Each may be as large as a webhook, so a full page comes in pieces."""
+"""Each may be as large as a webhook, so a full page comes in pieces."""
 
 # Far more than there are at once, and few enough to be held in memory. Counts are exact up to so
 # many reasons, however many threads search; beyond, OpenSearch says so, and PostgreSQL counts.
@@ -235,7 +235,7 @@ class OpenSearchSearch:
                 return found[:limit], False
             if behind is None:
                 return found, True
-            if bytes_found > PAGE_BYTES_MAX:
+            if bytes_found > EVENT_BYTES_MAX:
                 return found, False
 
     async def _piece(

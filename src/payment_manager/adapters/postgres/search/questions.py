@@ -34,6 +34,7 @@ from payment_manager.adapters.postgres.search.conditions import (
 )
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import (
+    EVENT_BYTES_MAX,
     AnalyticsAsked,
     AsOf,
     DisputeCell,
@@ -64,9 +65,6 @@ WALK_SECONDS_OF_ID = 0.3
 
 EVENTS_FIRST, EVENTS_MAX = 101, 20_000
 """Walked over by one statement: a page first, and then four times as many each time."""
-
-PAGE_BYTES_MAX = 8 * 1024 * 1024
-"""Of payloads in a page, as in lists of events."""
 
 AT_ONCE = 2
 """Questions that are worked on, of one process. More would not be answered sooner, and would keep
@@ -187,7 +185,7 @@ class PostgresSearch:
                 for event in walk.found
                 if least is None or _place(event) >= least.place
             ]
-            full = len(found) > limit or sum(len(event.data) for event in found) > PAGE_BYTES_MAX
+            full = len(found) > limit or sum(len(event.data) for event in found) > EVENT_BYTES_MAX
             # However little time there is, each page comes a bit further.
             if least is None or full or (least.place < begin and _is_past(deadline)):
                 break
@@ -390,7 +388,7 @@ class _Walk:
         self.found_bytes += len(event.data)
 
     def has(self, enough: int) -> bool:
-        return len(self.found) >= enough or self.found_bytes > PAGE_BYTES_MAX
+        return len(self.found) >= enough or self.found_bytes > EVENT_BYTES_MAX
 
 
 def _of_logs(sought: EventsSought) -> Iterator[EventsAsked]:

@@ -163,6 +163,13 @@ class PostgresEventTail:
                     for document, document_id, error, at in await cursor.fetchall()
                 ]
 
+    async def reject_count(self, build: str) -> int:
+        with translated():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(SQL["count_set_aside"], {"build": build})
+                [(count,)] = await cursor.fetchall()
+        return int(count)
+
     def leading(self) -> AbstractAsyncContextManager[bool]:
         return leadership.leading(self._pool, leadership.PROJECTION)
 

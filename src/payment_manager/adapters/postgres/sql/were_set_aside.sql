@@ -3,4 +3,3 @@ SELECT document, document_id, error, set_aside_at
 FROM projection_rejects
 WHERE build = %(build)s
 ORDER BY set_aside_at DESC, document, document_id
-LIMIT 1000
