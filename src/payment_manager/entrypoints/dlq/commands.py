@@ -122,9 +122,10 @@ def _chosen(ids: list[str] | None, everything: bool, error_class: str | None) ->
 def _read_ids(texts: list[str]) -> "list[LetterId]":
     from payment_manager.application.ports import LetterId
     from payment_manager.entrypoints.dlq import screen
+    from payment_manager.entrypoints.terminal import printable
 
     found = {text: _ID.fullmatch(text) for text in texts}
-    wrong = [screen.printable(text) for text, parts in found.items() if parts is None]
+    wrong = [printable(text) for text, parts in found.items() if parts is None]
     if wrong:
         raise typer.BadParameter(
             f"no ids of letters: {', '.join(wrong)}; an id is like orders/3/17, see list"

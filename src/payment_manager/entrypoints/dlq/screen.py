@@ -5,10 +5,8 @@ to the terminal as it is: what isn't printable is escaped, and nothing is taken 
 """
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, assert_never
 
 import msgspec
@@ -19,6 +17,7 @@ import rich.text
 from payment_manager.application.dead_letters import Listing, Shown, Step, Verdict
 from payment_manager.application.ports import Handled, Handling, Letter, LetterId, Message, Space
 from payment_manager.contracts.envelope import DEAD_LETTER_SUFFIX
+from payment_manager.entrypoints.terminal import as_json, print_table, printable, time_of
 
 NAMES = {Space.ORDER: "orders", Space.DISPUTE: "disputes"}
 SPACES = {name: space for space, name in NAMES.items()}
@@ -26,22 +25,9 @@ SPACES = {name: space for space, name in NAMES.items()}
 _LINES_MAX = 50
 """Of one kind: of a thousand letters the first tell the story, and the number is told too."""
 
-_COLUMNS_MIN = 120
-"""Piped, there is no terminal's width."""
-
 
 def id_of(id: LetterId) -> str:
     return f"{NAMES[id.space]}/{id.partition}/{id.offset}"
-
-
-def printable(text: str) -> str:
-    """The text with line ends as they are, and all else that could move the cursor escaped."""
-    return "".join(
-        each
-        if each.isprintable() or each == "\n"
-        else each.encode("unicode_escape", "surrogatepass").decode()
-        for each in text
-    )
 
 
 # ── List ──────────────────────────────────────────────────────────────────────────────────────────
@@ -57,8 +43,7 @@ def print_listing(listing: Listing, with_closed: bool) -> None:
             table.add_column("done")
         for shown in listing.shown:
             table.add_row(*map(_cell, _row(shown, with_closed)))
-        console = rich.console.Console()
-        rich.console.Console(width=max(console.width, _COLUMNS_MIN)).print(table)
+        print_table(table)
     if not total:
         print("no open dead letters")
     else:
@@ -77,7 +62,7 @@ def _row(shown: Shown, with_closed: bool) -> Sequence[str]:
     copies = f"\n{shown.copies} copies" if shown.copies > 1 else ""
     return (
         id_of(letter.id) + copies,
-        _time(letter.written_at, "seconds"),
+        time_of(letter.written_at, "seconds"),
         f"{letter.error_class}: {letter.error_message}",
         str(letter.attempts),
         shown.order_id or "",
@@ -87,11 +72,11 @@ def _row(shown: Shown, with_closed: bool) -> Sequence[str]:
 
 
 def _cell(text: str) -> rich.text.Text:
-    return rich.text.Text(printable(text), overflow="fold")
+    return rich.text.Text(printable(text, keep="\n"), overflow="fold")
 
 
 def listing_as_json(listing: Listing) -> str:
-    return _as_json(
+    return as_json(
         {
             "letters": [_document(shown) for shown in listing.shown],
             "open": [
@@ -111,7 +96,7 @@ def print_letter(shown: Shown, message: Message, fault: str | None) -> None:
         "error": f"{letter.error_class}: {letter.error_message}",
         "attempts": str(letter.attempts),
         "failed": f"first {letter.first_failure}, last {letter.last_failure}",
-        "written": _time(letter.written_at),
+        "written": time_of(letter.written_at),
         "source": _source(letter),
         "order": shown.order_id or "not readable",
         "now": f"would still fail: {fault}" if fault else "readable; a replay tells the rest",
@@ -133,7 +118,7 @@ def print_letter(shown: Shown, message: Message, fault: str | None) -> None:
 
 def _shown_value(value: bytes | None) -> str:
     try:
-        return printable(msgspec.json.format(value or b"", indent=2).decode())
+        return printable(msgspec.json.format(value or b"", indent=2).decode(), keep="\n")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _shown_bytes(value)
 
@@ -142,14 +127,14 @@ def _shown_bytes(value: bytes | None) -> str:
     if value is None:
         return "none"
     try:
-        return printable(value.decode())
+        return printable(value.decode(), keep="\n")
     except UnicodeDecodeError:
         return repr(value)
 
 
 def letter_as_json(shown: Shown, message: Message, fault: str | None) -> str:
     value = message.value
-    return _as_json(
+    return as_json(
         {
             **_document(shown),
             "would_still_fail": fault,
@@ -279,10 +264,6 @@ def _letters(count: int) -> str:
     return "letter" if count == 1 else "letters"
 
 
-def _time(moment: datetime, precision: str = "milliseconds") -> str:
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
-
-
 def _source(letter: Letter) -> str:
     return f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
 
@@ -301,11 +282,5 @@ def _place(letter: Letter, done: Handled) -> str:
 
 def _deed(letter: Letter, done: Handled) -> str:
     copy = " (as a copy)" if done.is_copy else ""
-    place, at = _place(letter, done), _time(done.at)
+    place, at = _place(letter, done), time_of(done.at)
     return f"{done.handling}{place} by {done.actor} at {at}{copy}: {done.reason}"
-
-
-def _as_json(document: dict[str, Any]) -> str:
-    # All but ASCII is escaped, so that any terminal and any pipe takes it.
-    plain = msgspec.to_builtins(document)
-    return json.dumps(plain, indent=2)

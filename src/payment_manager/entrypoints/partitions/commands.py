@@ -51,7 +51,7 @@ def partitions_commands(run: Run) -> typer.Typer:
             found = await tools.overview.days(tools.today)
             shown = found if everything else screen.newest(found, tools.today, days)
             if as_json:
-                print(screen.as_json(shown))
+                print(screen.days_as_json(shown))
             else:
                 screen.print_days(found, shown)
 

@@ -1,6 +1,5 @@
 """The days of the event logs on the screen: a table for people, JSON for machines."""
 
-import json
 from collections.abc import Sequence
 from datetime import date, timedelta
 
@@ -9,11 +8,9 @@ import rich.filesize
 import rich.table
 
 from payment_manager.application.ports import DayOverview, DayState, Moved, Space
+from payment_manager.entrypoints.terminal import as_json, print_table
 
 LOGS = {Space.ORDER: "orders", Space.DISPUTE: "disputes"}
-
-_COLUMNS_MIN = 120
-"""Piped, there is no terminal's width."""
 
 
 def newest(days: Sequence[DayOverview], today: date, back: int) -> Sequence[DayOverview]:
@@ -40,8 +37,7 @@ def print_days(found: Sequence[DayOverview], shown: Sequence[DayOverview]) -> No
             f"{each.sealed_at:%Y-%m-%d %H:%M}Z" if each.sealed_at else "",
             each.archive_file or "",
         )
-    console = rich.console.Console()
-    rich.console.Console(width=max(console.width, _COLUMNS_MIN)).print(table)
+    print_table(table)
     for space, log in LOGS.items():
         of_log = [each for each in found if each.space is space]
         size = rich.filesize.decimal(sum(each.total_bytes for each in of_log))
@@ -54,8 +50,8 @@ def print_days(found: Sequence[DayOverview], shown: Sequence[DayOverview]) -> No
         print("events outside of every day: payment-manager partitions move-default-rows")
 
 
-def as_json(days: Sequence[DayOverview]) -> str:
-    return json.dumps(
+def days_as_json(days: Sequence[DayOverview]) -> str:
+    return as_json(
         [
             {
                 "log": LOGS[each.space],
@@ -69,8 +65,7 @@ def as_json(days: Sequence[DayOverview]) -> str:
                 "archive_file": each.archive_file,
             }
             for each in days
-        ],
-        indent=2,
+        ]
     )
 
 

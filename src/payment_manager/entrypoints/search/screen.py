@@ -1,8 +1,6 @@
 """Search on the screen: words and tables for people, JSON for machines."""
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import rich.console
@@ -12,6 +10,7 @@ import rich.text
 from payment_manager.application.build_search import Built
 from payment_manager.application.check_search import Proof, Status
 from payment_manager.application.ports import Checkpoint, Document, SetAside
+from payment_manager.entrypoints.terminal import as_json, print_table, printable, time_of
 
 NAMES: Mapping[Document, str] = {
     Document.ORDER_EVENT: "order events",
@@ -19,9 +18,6 @@ NAMES: Mapping[Document, str] = {
     Document.ORDER: "orders",
     Document.DISPUTE: "disputes",
 }
-
-_COLUMNS_MIN = 110
-"""Piped, there is no terminal's width."""
 
 
 # ── Status ────────────────────────────────────────────────────────────────────────────────────────
@@ -33,7 +29,7 @@ def print_status(found: Status) -> None:
         at = found.checkpoint
         print(f"build: {at.build}")
         print(
-            f"checkpoint: {_time(at.as_of.time)}, order events up to"
+            f"checkpoint: {time_of(at.as_of.time)}, order events up to"
             f" {at.as_of.order_position:,}, dispute events up to {at.as_of.dispute_position:,}"
         )
         if at.missed_events:
@@ -51,11 +47,11 @@ def print_status(found: Status) -> None:
     for kind, name in NAMES.items():
         documents = f"{found.documents[kind]:,}" if found.documents else ""
         table.add_row(name, documents, f"{found.rows[kind]:,}")
-    _wide().print(table)
+    print_table(table)
 
 
 def status_as_json(found: Status) -> str:
-    return _as_json(
+    return as_json(
         {
             "source": found.source,
             "trouble": found.trouble or None,
@@ -81,7 +77,7 @@ def print_proof(proof: Proof) -> None:
         print(printable(line))
     counts = ", ".join(f"{proof.counts[kind][0]:,} {name}" for kind, name in NAMES.items())
     print(
-        f"counted as of {_time(proof.checkpoint.as_of.time)}: {counts};"
+        f"counted as of {time_of(proof.checkpoint.as_of.time)}: {counts};"
         f" {proof.compared:,} documents compared whole, {proof.set_aside:,} set aside;"
         f" {len(proof.wrong):,} differences"
     )
@@ -92,7 +88,7 @@ def print_proof(proof: Proof) -> None:
 
 
 def proof_as_json(proof: Proof) -> str:
-    return _as_json(
+    return as_json(
         {
             "checkpoint": _checkpoint(proof.checkpoint),
             "documents": _by_name({kind: found for kind, (found, _) in proof.counts.items()}),
@@ -118,7 +114,7 @@ def built_words(built: Built) -> str:
 
 
 def built_as_json(built: Built) -> str:
-    return _as_json(
+    return as_json(
         {
             "build": built.build,
             "documents": _by_name(built.counts),
@@ -139,38 +135,30 @@ def print_set_aside(found: Sequence[SetAside]) -> None:
     for heading in ("kind", "id", "why", "since"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("kind", "since"))
     for each in found:
-        cells = (each.document, each.document_id, each.error, _time(each.at))
+        cells = (each.document, each.document_id, each.error, time_of(each.at))
         table.add_row(*(rich.text.Text(printable(cell)) for cell in cells))
-    _wide().print(table)
+    print_table(table)
     print(f"{len(found):,} documents are set aside")
 
 
 def set_aside_as_json(found: Sequence[SetAside]) -> str:
-    return _as_json(
+    return as_json(
         [
             {
                 "document": each.document,
                 "document_id": each.document_id,
                 "error": each.error,
-                "at": _time(each.at),
+                "at": time_of(each.at),
             }
             for each in found
         ]
     )
 
 
-def printable(text: str) -> str:
-    """An order's id is a provider's text: what could move the cursor is escaped."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode()
-        for each in text
-    )
-
-
 def _checkpoint(at: Checkpoint) -> dict[str, Any]:
     return {
         "build": at.build,
-        "time": _time(at.as_of.time),
+        "time": time_of(at.as_of.time),
         "position": {"orders": at.as_of.order_position, "disputes": at.as_of.dispute_position},
         "missed_events": at.missed_events,
     }
@@ -178,16 +166,3 @@ def _checkpoint(at: Checkpoint) -> dict[str, Any]:
 
 def _by_name(counts: Mapping[Document, int]) -> dict[str, int]:
     return {f"{kind}s": counts[kind] for kind in Document}
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z"
-
-
-def _as_json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=True)
-
-
-def _wide() -> rich.console.Console:
-    console = rich.console.Console()
-    return rich.console.Console(width=max(console.width, _COLUMNS_MIN))
