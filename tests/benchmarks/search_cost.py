@@ -27,11 +27,11 @@ from tests.benchmarks.write_path import (
     contender,
 )
 
-ROUNDS = {FULL.name: 8, QUICK.name: 4, SMOKE.name: 2}
+ROUNDS = {FULL.name: 16, QUICK.name: 4, SMOKE.name: 2}
 WARM_UP_ROUNDS = {FULL.name: 3, QUICK.name: 2, SMOKE.name: 1}
 """What is compiled or prepared at first is no round's."""
 
-SECONDS = {FULL.name: 12.0, QUICK.name: 6.0, SMOKE.name: SMOKE.seconds}
+SECONDS = {FULL.name: 6.0, QUICK.name: 6.0, SMOKE.name: SMOKE.seconds}
 """Of a closed turn: longer than search takes between two refreshes, which are part of its cost."""
 
 CONNECTIONS = {FULL.name: 64, QUICK.name: 64, SMOKE.name: 4}
