@@ -18,7 +18,7 @@ from types import MappingProxyType
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from infra.java import Java, JavaServer
+from infra.java import JavaServer
 from infra.local_server import HOST, LocalServer, free_port
 
 KAFKA = JavaServer(Path(__file__).parent / "kafka" / "pom.xml", java_version_min=17)
@@ -55,13 +55,6 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "num.io.threads": "4",
     }
 )
-
-# Collected by one thread: such a broker shares few cores with its clients.
-_JAVA_FLAGS = ("-XX:+UseSerialGC", "-Xms64m")
-
-# Compiled quickly rather than best. Measured on two cores: up in 1.0 s instead of 1.5, and a third
-# less processor time over the first 50,000 messages; from then on a fifth more, and slower answers.
-_QUICK_FLAGS = ("-XX:TieredStopAtLevel=1",)
 
 
 class KafkaServerError(RuntimeError):
@@ -109,13 +102,11 @@ class KafkaServer(LocalServer):
         return f"{HOST}:{self.port}"
 
     def _prepare(self) -> list[str]:
-        java = KAFKA.java()
-        if java is None:
+        if KAFKA.java() is None:
             raise KafkaServerError(why_not())
-        classes = KAFKA.jars()
         properties = self._write_properties()
         if not (self._storage / "meta.properties").exists():
-            self._format(java, classes, properties)
+            self._format(properties)
         self._asking = AdminClient(
             {
                 "bootstrap.servers": self.brokers,
@@ -124,7 +115,7 @@ class KafkaServer(LocalServer):
                 "reconnect.backoff.max.ms": 100,
             }
         )
-        return self._command(java, classes, _BROKER, str(properties))
+        return self._command(_BROKER, str(properties))
 
     def _is_up(self) -> bool:
         assert self._asking is not None
@@ -152,9 +143,9 @@ class KafkaServer(LocalServer):
         properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         return properties
 
-    def _format(self, java: Java, classes: Path, properties: Path) -> None:
+    def _format(self, properties: Path) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = self._command(java, classes, _FORMATTER, "format")
+        command = self._command(_FORMATTER, "format")
         formatting = subprocess.run(
             # In one word: one in 64 of these ids begins with a dash.
             [*command, f"--config={properties}", f"--cluster-id={cluster_id}"],
@@ -166,19 +157,14 @@ class KafkaServer(LocalServer):
         if formatting.returncode != 0:
             raise KafkaServerError(f"formatting {self._storage} failed:\n{formatting.stdout}")
 
-    def _command(self, java: Java, classes: Path, program: str, *arguments: str) -> list[str]:
-        lasts = self._long_running and program == _BROKER
-        name = f"{classes.name}-{program.rpartition('.')[2].lower()}{'-long' if lasts else ''}"
-        return [
-            str(java.program),
-            *_JAVA_FLAGS,
-            *(() if lasts else _QUICK_FLAGS),
-            f"-Xmx{self._heap}",
-            *java.class_archive(classes.parent, name),
-            f"-Dlog4j2.configurationFile={LOGGING.as_uri()}",
-            *("-cp", f"{classes}/*", program),
+    def _command(self, main: str, *arguments: str) -> list[str]:
+        return KAFKA.command(
+            main,
             *arguments,
-        ]
+            heap=self._heap,
+            long_running=self._long_running and main == _BROKER,
+            flags=("-Xms64m", f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"),
+        )
 
 
 def _cluster_id(storage: Path) -> str:

@@ -41,11 +41,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Collected by one thread: such a node shares few cores with its clients.
-_JAVA_FLAGS = ("-XX:+UseSerialGC",)
-
-# Compiled quickly rather than best; read without memory maps, which only the best code reads well.
-_QUICK_FLAGS = ("-XX:TieredStopAtLevel=1",)
+# Read without memory maps, which only code that is compiled best reads well.
 _QUICK_SETTINGS = {"node.store.allow_mmap": "false"}
 
 
@@ -89,10 +85,8 @@ class OpenSearchServer(LocalServer):
         return f"http://{HOST}:{self.port}"
 
     def _prepare(self) -> list[str]:
-        java = OPENSEARCH.java()
-        if java is None:
+        if OPENSEARCH.java() is None:
             raise OpenSearchServerError(why_not())
-        jars = OPENSEARCH.jars()
         self._node = f"node-{uuid.uuid4().hex[:12]}"
         settings = {
             **SETTINGS,
@@ -103,16 +97,12 @@ class OpenSearchServer(LocalServer):
             "path.data": str(self._data_dir / "data"),
             "path.logs": str(self._data_dir / "logs"),
         }
-        name = f"{jars.name}{'-long' if self._long_running else ''}"
-        return [
-            str(java.program),
-            *_JAVA_FLAGS,
-            *(() if self._long_running else _QUICK_FLAGS),
-            f"-Xmx{self._heap}",
-            *java.class_archive(jars.parent, name),
-            *("-cp", f"{jars}/*", "SingleNode"),
+        return OPENSEARCH.command(
+            "SingleNode",
             *(f"{name}={value}" for name, value in settings.items()),
-        ]
+            heap=self._heap,
+            long_running=self._long_running,
+        )
 
     def _is_up(self) -> bool:
         try:
