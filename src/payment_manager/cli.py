@@ -32,6 +32,7 @@ from payment_manager.entrypoints.maintenance.commands import maintenance_command
 from payment_manager.entrypoints.partitions.commands import Tools, partitions_commands
 from payment_manager.entrypoints.search.commands import search_commands
 from payment_manager.entrypoints.search.tools import Tools as SearchTools
+from payment_manager.entrypoints.terminal import print_table
 from payment_manager.settings import (
     ApiSettings,
     IngestSettings,
@@ -327,9 +328,7 @@ def print_db_size(
                 f"{size.rows_estimated:,}",
                 *(rich.filesize.decimal(part) for part in parts),
             )
-        # Piped, there is no terminal's width: the table needs about a hundred columns.
-        console = rich.console.Console()
-        rich.console.Console(width=max(console.width, 100)).print(table)
+        print_table(table)
 
     _run(run)
 

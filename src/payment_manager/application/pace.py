@@ -39,7 +39,7 @@ WorkedOff = Callable[[], tuple[int, int]]
 Result = TypeVar("Result")
 
 
-def nothing() -> tuple[int, int]:
+def no_batches() -> tuple[int, int]:
     """There are no requests, or not in batches."""
     return 0, 0
 
@@ -52,7 +52,7 @@ class Pace:
 
     def __init__(
         self,
-        worked_off: WorkedOff = nothing,
+        worked_off: WorkedOff = no_batches,
         ran: Callable[[], float] = thread_time,
     ) -> None:
         self._worked_off = worked_off

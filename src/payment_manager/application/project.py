@@ -38,8 +38,8 @@ for one document as for a thousand.
 """
 
 REFRESH_PRESSED_SECONDS = 5.0
-"""While requests take all there is, and search falls behind anyway. Every half second, OpenSearch
-used half a processor for a few hundred events a second; every five seconds a thirtieth.
+"""While requests take all there is, and search falls behind anyway. OpenSearch used half a
+processor then; this and the projector's smaller share made a seventh of it.
 """
 
 POLL_SECONDS = 0.15

@@ -25,7 +25,7 @@ from payment_manager.application.apply_webhooks import ApplyWebhooks, Taken, Web
 from payment_manager.application.ask_provider import AskProvider
 from payment_manager.application.batching import Batcher
 from payment_manager.application.operate import Operate
-from payment_manager.application.pace import nothing
+from payment_manager.application.pace import no_batches
 from payment_manager.application.ports import Clock
 from payment_manager.application.queries import Queries
 from payment_manager.application.reconcile import Reconcile
@@ -97,7 +97,7 @@ async def api_service(settings: Settings, clock: Clock | None = None) -> AsyncIt
             searching(
                 settings, pool, clock, telemetry,
                 projects=settings.search_projection == "service",
-                worked_off=webhooks.worked_off if webhooks else nothing,
+                worked_off=webhooks.worked_off if webhooks else no_batches,
             )
         )  # fmt: skip
         yield create_app(

@@ -17,7 +17,7 @@ from payment_manager.adapters.postgres.sizes import table_sizes
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
 from payment_manager.application.build_search import BuildSearch
 from payment_manager.application.check_search import WatchSearch
-from payment_manager.application.pace import Pace, WorkedOff, nothing
+from payment_manager.application.pace import Pace, WorkedOff, no_batches
 from payment_manager.application.ports import (
     Clock,
     Document,
@@ -59,7 +59,7 @@ async def searching(
     clock: Clock,
     telemetry: PrometheusTelemetry,
     projects: bool,
-    worked_off: WorkedOff = nothing,
+    worked_off: WorkedOff = no_batches,
 ) -> AsyncIterator[Searching]:
     """Search is watched meanwhile and, with `projects`, kept up to date; at a pace that leaves the
     process to the requests that it works off.

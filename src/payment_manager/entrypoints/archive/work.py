@@ -3,7 +3,6 @@
 import sys
 
 import msgspec
-import rich.console
 import rich.filesize
 import rich.table
 import typer
@@ -19,6 +18,7 @@ from payment_manager.application.ports import (
 )
 from payment_manager.contracts import api
 from payment_manager.entrypoints.api.views import dispute_event_view, order_event_view
+from payment_manager.entrypoints.terminal import print_table
 
 _VIEW = {Space.ORDER: order_event_view, Space.DISPUTE: dispute_event_view}
 
@@ -99,9 +99,7 @@ def _print(listed: list[_Listed]) -> None:
         rows = "" if one.rows is None else f"{one.rows:,}"
         size = "" if one.size_bytes is None else rich.filesize.decimal(one.size_bytes)
         table.add_row(one.log, one.day, one.state, one.file or "", rows, size)
-    # Piped, there is no terminal's width.
-    console = rich.console.Console()
-    rich.console.Console(width=max(console.width, 110)).print(table)
+    print_table(table)
 
 
 async def query(archive: Archive, asked: EventsAsked, limit: int, as_json: bool) -> None:

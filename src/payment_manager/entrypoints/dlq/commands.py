@@ -125,7 +125,7 @@ def _read_ids(texts: list[str]) -> "list[LetterId]":
     from payment_manager.entrypoints.terminal import printable
 
     found = {text: _ID.fullmatch(text) for text in texts}
-    wrong = [printable(text) for text, parts in found.items() if parts is None]
+    wrong = [printable(text, keep="\n") for text, parts in found.items() if parts is None]
     if wrong:
         raise typer.BadParameter(
             f"no ids of letters: {', '.join(wrong)}; an id is like orders/3/17, see list"

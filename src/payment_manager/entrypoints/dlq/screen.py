@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 import msgspec
-import rich.console
 import rich.table
 import rich.text
 
@@ -28,6 +27,10 @@ _LINES_MAX = 50
 
 def id_of(id: LetterId) -> str:
     return f"{NAMES[id.space]}/{id.partition}/{id.offset}"
+
+
+def _text(text: str) -> str:
+    return printable(text, keep="\n")
 
 
 # ── List ──────────────────────────────────────────────────────────────────────────────────────────
@@ -50,7 +53,7 @@ def print_listing(listing: Listing, with_closed: bool) -> None:
         classes = Counter[str]()
         for (_, error_class), count in listing.open.items():
             classes[error_class] += count
-        parts = ", ".join(f"{count:,} {printable(name)}" for name, count in classes.most_common())
+        parts = ", ".join(f"{count:,} {_text(name)}" for name, count in classes.most_common())
         print(f"{total:,} open dead {_letters(total)}: {parts}")
     more = total + (listing.closed if with_closed else 0) - len(listing.shown)
     if more > 0:
@@ -72,7 +75,7 @@ def _row(shown: Shown, with_closed: bool) -> Sequence[str]:
 
 
 def _cell(text: str) -> rich.text.Text:
-    return rich.text.Text(printable(text, keep="\n"), overflow="fold")
+    return rich.text.Text(_text(text), overflow="fold")
 
 
 def listing_as_json(listing: Listing) -> str:
@@ -104,21 +107,21 @@ def print_letter(shown: Shown, message: Message, fault: str | None) -> None:
     }
     print(f"{id_of(letter.id)}, {shown.past[-1].handling if shown.past else 'open'}")
     for name, text in facts.items():
-        print(f"  {name:9} {printable(text)}")
+        print(f"  {name:9} {_text(text)}")
     print("headers")
     for header, value in message.headers:
-        print(f"  {printable(header)}: {_shown_bytes(value)}")
+        print(f"  {_text(header)}: {_shown_bytes(value)}")
     print("value")
     print(_shown_value(message.value))
     if shown.past:
         print("history")
     for done in shown.past:
-        print(f"  {printable(_deed(letter, done))}")
+        print(f"  {_text(_deed(letter, done))}")
 
 
 def _shown_value(value: bytes | None) -> str:
     try:
-        return printable(msgspec.json.format(value or b"", indent=2).decode(), keep="\n")
+        return _text(msgspec.json.format(value or b"", indent=2).decode())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _shown_bytes(value)
 
@@ -127,7 +130,7 @@ def _shown_bytes(value: bytes | None) -> str:
     if value is None:
         return "none"
     try:
-        return printable(value.decode(), keep="\n")
+        return _text(value.decode())
     except UnicodeDecodeError:
         return repr(value)
 
@@ -199,7 +202,7 @@ class Minutes:
     def add(self, step: Step) -> None:
         self._counts[step.verdict] += 1
         if self._counts[step.verdict] <= _LINES_MAX:
-            print(printable(f"{_what(step)}: {_became(step, self._handling)}"))
+            print(_text(f"{_what(step)}: {_became(step, self._handling)}"))
         elif self._counts[step.verdict] == _LINES_MAX + 1:
             print("… and more of these")
 

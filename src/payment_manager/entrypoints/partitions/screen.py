@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-import rich.console
 import rich.filesize
 import rich.table
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import rich.console
 import rich.table
 import rich.text
 
