@@ -63,6 +63,15 @@ async def begun(*order_ids: str, pace: Pace | None = None) -> Projection:
     return projection
 
 
+async def pressed(monkeypatch: pytest.MonkeyPatch) -> Projection:
+    """One that has just made something visible, and takes an event at once while requests press."""
+    projection = await begun("a", pace=Pressed())
+    projection.log.append("b")
+    await projection.until_idle()
+    monkeypatch.setattr(project_module, "PIECE", 1)
+    return projection
+
+
 async def test_the_first_start_builds_from_nothing_and_follows() -> None:
     projection = await begun("a", "b", "a")
     assert projection.is_whole
@@ -112,10 +121,7 @@ async def test_the_checkpoint_moves_only_after_what_it_covers_is_visible() -> No
 async def test_while_requests_press_and_it_is_behind_it_is_made_visible_seldom(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    projection = await begun("a", pace=Pressed())
-    projection.log.append("b")
-    await projection.until_idle()
-    monkeypatch.setattr(project_module, "PIECE", 1)
+    projection = await pressed(monkeypatch)
     before, refreshed = projection.log.stored, projection.index.calls["refresh"]
     projection.log.append("c", "d", "e")
 
@@ -132,10 +138,7 @@ async def test_while_requests_press_and_it_is_behind_it_is_made_visible_seldom(
 async def test_the_lead_is_kept_until_what_was_written_is_visible(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    projection = await begun("a", pace=Pressed())
-    projection.log.append("b")
-    await projection.until_idle()
-    monkeypatch.setattr(project_module, "PIECE", 1)
+    projection = await pressed(monkeypatch)
     monkeypatch.setattr(project_module, "LEAD_SECONDS", 0.0)
     asked = projection.log.calls["leading"]
     projection.log.append("c", "d", "e")

@@ -77,13 +77,13 @@ async def measure(asked: Asked, node: Node) -> None:
         sides = [Side(contender(OFF, off), None), Side(contender(ON, on), projected)]
         for _ in range(WARM_UP_ROUNDS[scale.name]):
             for side in sides:
-                await _closed(side, scale, SECONDS[scale.name])
+                await _closed(side, scale)
         for side in sides:
             side.closed.clear()
             side.behind.clear()
         for turn in range(ROUNDS[scale.name]):
             for side in _in_turn(sides, turn):
-                await _closed(side, scale, SECONDS[scale.name])
+                await _closed(side, scale)
         per_second = OPEN_SHARE * median(each.per_second for each in sides[0].closed)
         for turn in range(scale.open_rounds):
             for side in _in_turn(sides, turn):
@@ -96,8 +96,8 @@ def _in_turn(sides: list[Side], turn: int) -> list[Side]:
     return sides if turn % 2 == 0 else sides[::-1]
 
 
-async def _closed(side: Side, scale: Scale, seconds: float) -> None:
-    flow = side.flow
+async def _closed(side: Side, scale: Scale) -> None:
+    flow, seconds = side.flow, SECONDS[scale.name]
     flow.webhooks.ahead((seconds + scale.warm_up_seconds) * CLOSED_MAX_PER_SECOND / 2)
     flow.checkpoint()
     measured = await closed_loop(
