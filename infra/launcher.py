@@ -93,7 +93,7 @@ class Console:
 
 
 class Launch:
-    """One run: all that was started, each watched, until one ends or a signal comes."""
+    """One run: all that was started, watched, until one that is needed ends or a signal comes."""
 
     def __init__(self, settings: LocalSettings, console: Console) -> None:
         self._settings = settings
@@ -158,7 +158,8 @@ class Launch:
         if self._starts_search:
             folder = settings.data_dir / "opensearch"
             await self._run_server(
-                OpenSearchServer(folder, settings.opensearch_port, long_running=True)
+                OpenSearchServer(folder, settings.opensearch_port, long_running=True),
+                is_needed=False,
             )
         return {"OPENSEARCH_URLS": settings.opensearch_urls or _url(settings.opensearch_port)}
 
@@ -207,27 +208,29 @@ class Launch:
         for program in self._programs:
             program.signal_stop()
 
-    async def _run_server(self, server: LocalServer) -> None:
+    async def _run_server(self, server: LocalServer, *, is_needed: bool = True) -> None:
         self._console.say(f"starting {server.name} (the first time, its jars are fetched)")
-        await self._stack.enter_async_context(self._running(server))
+        await self._stack.enter_async_context(self._running(server, is_needed))
 
     @asynccontextmanager
-    async def _running(self, server: LocalServer) -> AsyncIterator[None]:
+    async def _running(self, server: LocalServer, is_needed: bool) -> AsyncIterator[None]:
         starting = asyncio.create_task(asyncio.to_thread(server.start))
         try:
             await asyncio.shield(starting)
-            self._watchers.append(self._watch.create_task(_until_ended(server)))
+            self._watchers.append(self._watch.create_task(self._until_ended(server, is_needed)))
             yield
         finally:
             with suppress(server.error, JarsMissing):
                 await starting  # nothing can stop a thread that has begun to start it
             await asyncio.to_thread(server.stop)
 
-
-async def _until_ended(server: LocalServer) -> None:
-    while server.is_alive:  # noqa: ASYNC110  # no event tells
-        await asyncio.sleep(_LOOK_SECONDS)
-    raise ProgramFailed(f"{server.name} ended by itself; see {server.log}")
+    async def _until_ended(self, server: LocalServer, is_needed: bool) -> None:
+        while server.is_alive:  # noqa: ASYNC110  # no event tells
+            await asyncio.sleep(_LOOK_SECONDS)
+        ended = f"{server.name} ended by itself; see {server.log}"
+        if is_needed:
+            raise ProgramFailed(ended)
+        self._console.say(f"{ended}; all else goes on without it")
 
 
 async def _everything(

@@ -221,6 +221,29 @@ def test_search_is_one_word_more_and_is_stopped_after_who_asks_it(launched: Laun
     assert re.search(r"dev    \| .*stopped .*service=api", launched.said)
 
 
+def test_search_that_dies_is_named_and_all_else_goes_on(launched: Launched) -> None:
+    launched.start("search")
+    (opensearch,) = launched.running("SingleNode")
+
+    os.kill(opensearch, signal.SIGKILL)
+
+    assert eventually(lambda: "OpenSearch ended by itself" in launched.said), launched.said
+    api = launched.url("PORT")
+    assert eventually(
+        lambda: "degraded" in httpx.get(f"{api}/health/ready").json()["checks"]["search"]
+    )
+    assert httpx.get(f"{api}/health/ready").is_success
+    assert httpx.post(f"{api}/webhooks/payments/orders", json=WEBHOOK).status_code == 202
+    found = httpx.get(f"{api}/search/events", params={"q": "ord-1"}).raise_for_status().json()
+    assert found["source"] == "postgres"
+    assert found["items"]
+
+    launched.process.send_signal(signal.SIGINT)
+
+    assert launched.wait() == 0
+    assert launched.is_all_gone(), launched.running()
+
+
 def test_search_in_the_background_is_told_or_refused_never_left_out(launched: Launched) -> None:
     without = launched.run("start", "--local")
     assert "OPENSEARCH_URLS" not in without.stdout
