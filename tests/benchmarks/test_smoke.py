@@ -21,7 +21,7 @@ def test_the_harness_runs_through_and_finds_every_answer_right() -> None:
 
 
 @pytest.mark.benchmark
-@pytest.mark.timeout(300)  # ten services are started and stopped
+@pytest.mark.timeout(600)  # ten services are started and stopped
 def test_kafka_modes_part_runs_through_and_finds_every_webhook_in_the_log() -> None:
     reason = kafka_server.why_not()
     if reason is not None:
@@ -30,7 +30,7 @@ def test_kafka_modes_part_runs_through_and_finds_every_webhook_in_the_log() -> N
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(300)  # seconds; but services start, and a busy machine takes its time
+@pytest.mark.timeout(600)  # seconds; but services start, and a busy machine takes its time
 @pytest.mark.parametrize(
     "section",
     [large_write.SECTION, large_log.SECTION, load.SECTION],
@@ -41,7 +41,7 @@ def test_a_section_on_a_large_log_runs_through(section: Section) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_section_about_search_runs_through() -> None:
     reason = opensearch_server.why_not()
     if reason is not None:

@@ -12,6 +12,8 @@ from tests.e2e.service import Service
 _running: list[Service] = []
 _numbers = count(1)
 
+TEST_SECONDS_MAX = 300
+
 StartService = Callable[..., Service]
 
 
@@ -19,6 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.e2e)
+            # Some start a service ten times, on a machine that others use too.
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS_MAX))
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ class Load:
     def stop(self) -> None:
         self._over = True
 
-    async def more(self, amount: int, timeout: float = 30) -> None:
+    async def more(self, amount: int, timeout: float = 60) -> None:
         """Returns when so many more are acknowledged."""
         wanted = len(self.acknowledged) + amount
         async with asyncio.timeout(timeout):

@@ -28,8 +28,11 @@ from tests.webhooks import ANN, BOB
 
 COMMAND = Path(sys.executable).with_name("payment-manager")
 
-START_SECONDS_MAX = 40.0
+START_SECONDS_MAX = 60.0
 """It takes two, the making of a cluster included; other tests may have the machine meanwhile."""
+
+WAIT_SECONDS_MAX = 60.0
+"""For what comes by itself. Only a failure takes so long, so it is as long as any machine needs."""
 
 SECRET = "canary-4111-1111-1111-1111"
 """Stands in bodies. Found in a log line or an error's text, it tells that bodies leak."""
@@ -100,13 +103,13 @@ class Service:
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 40) -> int:
+    def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = WAIT_SECONDS_MAX) -> int:
         """The exit code."""
         if self.is_alive:
             self.process.send_signal(how)
         return self.ended(timeout)
 
-    def ended(self, timeout: float = 40) -> int:
+    def ended(self, timeout: float = WAIT_SECONDS_MAX) -> int:
         """Wait for its end; the exit code."""
         code = self.process.wait(timeout)
         assert self._reader is not None
@@ -178,6 +181,8 @@ class Service:
     def _read(self, stdout: IO[bytes]) -> None:
         with stdout:
             for line in stdout:
+                if not line.endswith(b"\n"):
+                    break  # cut short by kill -9
                 with self._news:
                     self.lines.append(line.decode().rstrip("\n"))
                     self._news.notify_all()
@@ -214,7 +219,7 @@ class Service:
         """The simulated provider: its faults, calls and effects."""
         return httpx.Client(base_url=self.provider_url, timeout=30, trust_env=False)
 
-    def exchange(self, sent: bytes, timeout: float = 15) -> bytes:
+    def exchange(self, sent: bytes, timeout: float = 30) -> bytes:
         """Bytes as they are, on a connection of their own; what comes back until it closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
             with suppress(BrokenPipeError, ConnectionResetError):
@@ -248,7 +253,7 @@ class Service:
             cwd=self.data_dir,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=2 * WAIT_SECONDS_MAX,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert " 0 findings" in done.stdout, done.stdout
@@ -270,7 +275,9 @@ def read_all(connection: socket.socket) -> bytes:
     return received
 
 
-def eventually(look: Callable[[], Any], timeout: float = 15, every: float = 0.05) -> Any:
+def eventually(
+    look: Callable[[], Any], timeout: float = WAIT_SECONDS_MAX, every: float = 0.05
+) -> Any:
     """What `look` finds, as soon as it is true; for what only another process knows."""
     deadline = time.monotonic() + timeout
     while not (found := look()):

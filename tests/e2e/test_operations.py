@@ -14,8 +14,6 @@ from tests.e2e.service import SECRET, Service, eventually
 from tests.e2e.wire import CHARGEBACKS, ORDERS, problem_of, send, wrong_fields
 from tests.webhooks import at, chargeback_webhook, order_webhook
 
-SETTINGS = {"HTTP_SILVERGATE_CLIENT_TIMEOUT": "1s"}
-
 CAPTURE = {"amount": 100.50, "currency": "USD"}
 FILE = {"file_id": "file-1", "name": "receipt.pdf", "content_type": "application/pdf", "size": 9}
 EVIDENCE = {"fields": {"note": SECRET}, "files": [FILE]}

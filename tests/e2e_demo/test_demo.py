@@ -158,7 +158,8 @@ async def test_a_service_that_answers_otherwise_is_named_with_its_answer(service
 
 
 async def test_where_nobody_listens_the_demo_says_what_to_start() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with pytest.raises(DemoFailed, match=r"Nobody answers at .* `make run-dev`"):
-        await told(str(httpx.URL(scheme="http", host="127.0.0.1", port=port)))
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # so that nobody else listens there
+        port = deaf.getsockname()[1]
+        with pytest.raises(DemoFailed, match=r"Nobody answers at .* `make run-dev`"):
+            await told(str(httpx.URL(scheme="http", host="127.0.0.1", port=port)))
