@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import httpx
 
@@ -47,6 +48,14 @@ _QUICK_SETTINGS = {"node.store.allow_mmap": "false"}
 
 class OpenSearchServerError(RuntimeError):
     """The node did not start; the message says why, with the end of its log."""
+
+
+def is_settled(health: Mapping[str, Any]) -> bool:
+    """Whether nothing is on its way any more: an index that can't be asked then never can, which is
+    for its owner to see. A node that has not read yet which indices it has lacks none of them.
+    """
+    on_its_way = ("initializing_shards", "number_of_in_flight_fetch", "number_of_pending_tasks")
+    return health["unassigned_shards"] > 0 and not any(health[each] for each in on_its_way)
 
 
 def why_not() -> str | None:
@@ -109,9 +118,9 @@ class OpenSearchServer(LocalServer):
             with httpx.Client(base_url=self.url, trust_env=False, timeout=5) as client:
                 if client.get("/").json()["name"] != self._node:
                     return False
-                # Yellow: one copy of each index can be asked. An index that was lost never can,
-                # which is for its owner to see.
-                health = {"wait_for_status": "yellow", "timeout": "2s"}
-                return client.get("/_cluster/health", params=health).status_code in (200, 408)
+                # Yellow: one copy of each index can be asked.
+                asked = {"wait_for_status": "yellow", "timeout": "2s"}
+                answer = client.get("/_cluster/health", params=asked)
+                return answer.status_code == 200 or is_settled(answer.json())
         except (httpx.TransportError, ValueError, LookupError):
             return False

@@ -11,14 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.opensearch_server import OpenSearchServer, OpenSearchServerError
+from infra.opensearch_server import OpenSearchServer, OpenSearchServerError, is_settled
 from payment_manager.settings import Settings, load
 from tests.infra.test_kafka_server import runs
 from tests.opensearch import IndexNames
 
 
 def ask(server: OpenSearchServer, method: str, path: str, body: Any = None) -> Any:
-    answer = httpx.request(method, server.url + path, json=body, trust_env=False, timeout=30)
+    answer = httpx.request(method, server.url + path, json=body, trust_env=False, timeout=60)
     answer.raise_for_status()
     return answer.json()
 
@@ -123,7 +123,7 @@ def test_a_node_goes_when_its_owner_is_killed(
         assert owner.stdout is not None
         node = int(owner.stdout.readline())
         owner.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while runs(node) and time.monotonic() < deadline:
         time.sleep(0.02)  # it isn't our child: no event tells of its end
     assert not runs(node)
@@ -133,3 +133,21 @@ def test_a_test_has_index_names_that_the_service_takes(index_names: IndexNames) 
     given: dict[str, Any] = {name.lower(): value for name, value in index_names.environment.items()}
     settings = load(Settings, **given)
     assert {name: getattr(settings, name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("unassigned", "under_way", "settled"),
+    [
+        (20, {"initializing_shards": 4}, False),
+        (20, {"number_of_pending_tasks": 1}, False),
+        (20, {"number_of_in_flight_fetch": 1}, False),
+        (0, {}, False),  # it has not read yet which indices it has
+        (1, {}, True),  # that one is lost
+    ],
+)
+def test_a_start_is_not_over_while_an_index_may_still_come(
+    unassigned: int, under_way: dict[str, int], settled: bool
+) -> None:
+    counts = ("initializing_shards", "number_of_in_flight_fetch", "number_of_pending_tasks")
+    health = {"unassigned_shards": unassigned, **dict.fromkeys(counts, 0), **under_way}
+    assert is_settled(health) is settled
