@@ -8,6 +8,11 @@ from tests.e2e.wire import CHARGEBACKS, ORDERS
 from tests.e2e_kafka.deployment import Deployment
 from tests.e2e_kafka.topics import payload_of
 
+TAKEN = {202, 503}
+"""What a `Load` is answered while nothing is wrong with Ingest and its broker: 503 where a busy
+machine lets them stand still for longer than an answer may take; such a webhook is sent again.
+"""
+
 
 def in_topics(deployment: Deployment) -> Iterable[Sent]:
     """Each webhook where it lies for the first time."""

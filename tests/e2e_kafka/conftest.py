@@ -16,9 +16,9 @@ Deploy = Callable[..., Deployment]
 _numbers = count(1)
 
 
-TIMEOUT_SECONDS = 300
-"""The longest take one minute: killed brokers and members are waited for, ten seconds each. A busy
-machine takes three times as long.
+TIMEOUT_SECONDS = 600
+"""The longest take two minutes: killed brokers and members are waited for, ten seconds each. A busy
+machine takes several times as long.
 """
 
 

@@ -56,7 +56,8 @@ async def test_kill_9_of_each_part_in_turn_and_of_all_loses_nothing_that_was_ack
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         eventually(
-            lambda: sum(entry["event"] == "postgres_restarted" for entry in api.log) > restarts
+            lambda: sum(entry["event"] == "postgres_restarted" for entry in api.log) > restarts,
+            timeout=60,
         )
 
     def everything() -> None:

@@ -23,7 +23,7 @@ def dlq(service: Service, *arguments: str, code: int = 0) -> str:
         cwd=service.data_dir,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done.stdout + done.stderr
@@ -104,7 +104,7 @@ def test_an_operator_works_through_dead_letters(deploy: Deploy) -> None:
         ("replayed", "WriteRefused", "the trigger is gone", True),
     ]
     # Counted beside the consumers, every fifteen seconds.
-    eventually(lambda: deployment.metric(api, "dead_letters_replayed", space="order") == 2, 40)
-    eventually(lambda: deployment.metric(api, "dead_letters_open", space="order") == 0, 40)
+    eventually(lambda: deployment.metric(api, "dead_letters_replayed", space="order") == 2, 90)
+    eventually(lambda: deployment.metric(api, "dead_letters_open", space="order") == 0, 90)
     api.verify()
     deployment.stop()

@@ -328,7 +328,7 @@ def test_a_webhooks_correlation_id_is_answered_logged_where_it_is_applied_and_ke
         (CHARGEBACKS, chargeback_webhook(order_id), first),
         (ORDERS, order_webhook(order_id), second),
     ):
-        answer = send(deployment.webhooks, path, body, **{"X-Correlation-ID": taken})
+        answer = deployment.send(path, body, **{"X-Correlation-ID": taken})
         assert answer.headers["x-correlation-id"] == taken
         deployment.settled()
         deployment.taking.wait_for_log("request", correlation_id=taken, order_id=order_id)
@@ -362,9 +362,7 @@ def test_an_operators_correlation_id_reaches_the_provider(
 def test_a_strange_correlation_id_is_replaced_by_one_that_is_kept(
     deployment: Deployment, order_id: str, sent: str
 ) -> None:
-    answer = send(
-        deployment.webhooks, ORDERS, order_webhook(order_id), **{"X-Correlation-ID": sent}
-    )
+    answer = deployment.send(ORDERS, order_webhook(order_id), **{"X-Correlation-ID": sent})
     made = answer.headers["x-correlation-id"]
     deployment.settled()
     assert made != sent

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -18,14 +17,14 @@ from tests.e2e_kafka.conftest import Deploy
 from tests.e2e_kafka.deployment import Deployment
 from tests.e2e_kafka.topics import Topics
 
-STOP_SECONDS_MAX = 10.0
-"""It takes about one: an idle poll's half second, and leaving the groups."""
+STOP_SECONDS_MAX = 30.0
+"""Then whoever runs services usually kills them. It takes a second or two on a quiet machine: an
+idle poll's half second, and leaving the groups.
+"""
 
 
 def ended_in_time(service: Service) -> None:
-    began = time.monotonic()
-    assert service.ended() == 0
-    assert time.monotonic() - began < STOP_SECONDS_MAX
+    assert service.ended(STOP_SECONDS_MAX) == 0
     assert service.said == ""
 
 
@@ -91,9 +90,7 @@ def test_a_stop_while_waiting_for_the_broker_leaves_nothing_behind(
         service.launch()
         service.wait_for_log("waiting_for_kafka")
         os.killpg(service.process.pid, how)
-        began = time.monotonic()
-        assert service.ended() in (0, 128 + how)
-        assert time.monotonic() - began < STOP_SECONDS_MAX
+        assert service.ended(STOP_SECONDS_MAX) in (0, 128 + how)
         assert "Traceback" not in service.said
     assert running_on(deployment.api.cluster) == []
 

@@ -14,10 +14,14 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from tests.e2e.service import eventually
+
 PARTITIONS = 4
 """Enough for keys to part, few enough to be made quickly."""
 
-_ASK_SECONDS = 10.0
+_ASK_SECONDS = 60.0
+
+_PLACE = ("partition", "offset")
 
 _QUIET = {"log_level": 0, "reconnect.backoff.max.ms": 200}
 """It can't connect while a broker is down, which is no news."""
@@ -81,6 +85,12 @@ class Topics:
         found = self._watch(topic).committed(asked, timeout=_ASK_SECONDS)
         return [max(0, at.offset) for at in found]
 
+    def members(self, topic: str) -> int:
+        """Of the topic's group, as the broker counts them."""
+        group, admin = self._groups[topic], self.admin()
+        found = admin.describe_consumer_groups([group])[group].result(_ASK_SECONDS)
+        return len(found.members)
+
     def pending(self) -> int:
         """Messages that no group is done with; 0 is final where nobody sends."""
         return sum(sum(self.ends(topic)) - sum(self.committed(topic)) for topic in self._groups)
@@ -120,17 +130,32 @@ class Topics:
 
     def put(self, topic: str, key: str, value: bytes | None) -> tuple[int, int]:
         """As somebody who passes Ingest by; partition and offset, when the broker has it."""
-        delivered: list[Message] = []
-        self._producer.produce(
-            topic, value, key, on_delivery=lambda _fault, message: delivered.append(message)
-        )
-        assert self._producer.flush(_ASK_SECONDS) == 0
-        [message] = delivered
+        message = self._produced(topic, key, value)
         assert message.error() is None, message.error()
         partition, offset = message.partition(), message.offset()
         assert partition is not None
         assert offset is not None
         return partition, offset
+
+    def takes(self, topic: str, key: str, value: bytes) -> bool:
+        """Whether the topic takes such a message; it is in it then, with itself as its source."""
+        ours = [("dlq-source-topic", "tests"), *((f"dlq-source-{each}", "0") for each in _PLACE)]
+        return self._produced(topic, key, value, ours).error() is None
+
+    def _produced(
+        self, topic: str, key: str, value: bytes | None, headers: Sequence[tuple[str, str]] = ()
+    ) -> Message:
+        delivered: list[Message] = []
+        self._producer.produce(
+            topic,
+            value,
+            key,
+            headers=list(headers),
+            on_delivery=lambda _fault, message: delivered.append(message),
+        )
+        assert self._producer.flush(_ASK_SECONDS) == 0
+        [message] = delivered
+        return message
 
     def admin(self) -> AdminClient:
         return AdminClient(self._client)
@@ -143,6 +168,8 @@ class Topics:
     def remove(self, name: str) -> None:
         admin = self.admin()
         admin.delete_topics([name])[name].result(_ASK_SECONDS)
+        # The broker hears of it a moment later, and takes messages until then.
+        eventually(lambda: name not in admin.list_topics(timeout=_ASK_SECONDS).topics, _ASK_SECONDS)
 
     def _watch(self, topic: str) -> Consumer:
         """The group's offsets from outside: it subscribes to nothing, so it is no member."""

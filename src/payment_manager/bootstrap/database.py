@@ -9,14 +9,12 @@ import structlog
 
 from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres, running_url
-from payment_manager.adapters.postgres.pool import (
-    WAIT_SECONDS,
-    Pool,
-    opened_pool,
-    wait_until_reachable,
-)
+from payment_manager.adapters.postgres.pool import Pool, opened_pool, wait_until_reachable
 from payment_manager.application.ports import Unavailable
 from payment_manager.settings import Settings
+
+API_WAIT_SECONDS = 120
+"""For the API beside a worker: its database may have to be recovered first, on a busy machine."""
 
 log = structlog.get_logger()
 
@@ -48,7 +46,7 @@ async def shared_database(settings: Settings) -> AsyncIterator[str]:
 
 
 async def _of_a_running_service(data_dir: Path) -> str:
-    for _ in range(WAIT_SECONDS):
+    for _ in range(API_WAIT_SECONDS):
         if (url := await asyncio.to_thread(running_url, data_dir)) is not None:
             return url
         log.warning("waiting_for_the_api", data_dir=str(data_dir))

@@ -25,8 +25,10 @@ from payment_manager.adapters.kafka.connection import (
 )
 from payment_manager.contracts.envelope import DEAD_LETTER_SUFFIX
 
-REACHABLE_SECONDS = 30.0
-"""A broker that was started beside this service is up by then."""
+REACHABLE_SECONDS = 120.0
+"""A broker that was started beside this service is up by then, one too that must look through all
+its logs first on a busy machine.
+"""
 
 _TRY_AGAIN_SECONDS = 1.0
 _ASK_SECONDS = 2.0
