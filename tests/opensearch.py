@@ -16,6 +16,9 @@ import pytest
 
 from infra.opensearch_server import OpenSearchServer, why_not
 
+SECONDS_MAX = 60.0
+"""For an answer where only what it says matters: milliseconds, and a busy machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class IndexNames:
@@ -77,7 +80,8 @@ def index_names(request: pytest.FixtureRequest) -> Iterator[IndexNames]:
     yield names
     if "opensearch_server" in request.fixturenames:
         server: OpenSearchServer = request.getfixturevalue("opensearch_server")
-        httpx.delete(f"{server.url}/{names.prefix}-*", trust_env=False).raise_for_status()
+        url = f"{server.url}/{names.prefix}-*"
+        httpx.delete(url, trust_env=False, timeout=SECONDS_MAX).raise_for_status()
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from tests.opensearch import IndexNames, node_at
 
 Search = Callable[..., Searched]
 
-TIMEOUT_SECONDS = 240
-"""The longest take half a minute: nodes are started again and again. A busy machine takes thrice as
-long.
+TIMEOUT_SECONDS = 900
+"""The longest take half a minute: nodes are started again and again. A busy machine takes many
+times as long, and each wait says sooner what it waits for.
 """
 
 

@@ -8,18 +8,25 @@ that OpenSearch has, not with a sample.
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 
 from infra.opensearch_server import OpenSearchServer
+from payment_manager.adapters.postgres.embedded import running_url
 from tests.e2e.load import Load
 from tests.e2e.service import COMMAND, Service, eventually
-from tests.opensearch import IndexNames
+from tests.e2e.wire import send
+from tests.opensearch import SECONDS_MAX, IndexNames
 
-CATCH_UP_SECONDS = 60.0
+CATCH_UP_SECONDS = 120.0
 """It takes two; other tests may have the machine meanwhile."""
+
+COMMAND_SECONDS_MAX = 240.0
+"""A command takes one or two, most of it to begin; half a minute where others have the machine."""
 
 _US = "(extract(epoch FROM {}) * 1000000)::bigint"
 
@@ -104,10 +111,16 @@ class Searched:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def post(self, path: str, body: bytes) -> None:
+        """Sent until it is acknowledged: of a busy database the answer may be 503."""
+        with self.api.client() as client:
+            eventually(lambda: send(client, path, body).status_code in (200, 202), SECONDS_MAX)
+
     @property
     def health(self) -> str:
-        """What the probe says of search; the service is ready, whatever it is."""
-        return str(self.get("/health/ready")["checks"]["search"])
+        """What the probe says of search, whatever it says of a database that is slow just now."""
+        with self.api.client() as client:
+            return str(client.get("/health/ready").json()["checks"]["search"])
 
     @property
     def source(self) -> str:
@@ -125,7 +138,7 @@ class Searched:
 
     def command(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         process = self.begin(*arguments, **settings)
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=COMMAND_SECONDS_MAX)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def begin(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
@@ -144,13 +157,39 @@ class Searched:
             text=True,
         )
 
+    @contextmanager
+    def holding(self, lock: int) -> Iterator[None]:
+        """What one process leads at a time is led by the test meanwhile; waits for its turn."""
+        url = running_url(self.api.data_dir)
+        assert url is not None
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", [lock])
+            yield
+
     # ── What is there ─────────────────────────────────────────────────────────────────────────────
+
+    def asking_node(self) -> httpx.Client:
+        """For what only OpenSearch itself can tell or do."""
+        return httpx.Client(base_url=self.node.url, trust_env=False, timeout=SECONDS_MAX)
 
     @property
     def builds(self) -> set[str]:
         """All that have an index of orders, the one that answers and others."""
-        found = httpx.get(f"{self.node.url}/{self.names.orders}-*", trust_env=False).json()
+        with self.asking_node() as node:
+            found = node.get(f"/{self.names.orders}-*").json()
         return {name.removeprefix(f"{self.names.orders}-") for name in found}
+
+    @property
+    def build(self) -> str:
+        """The one that is followed."""
+        [(build,)] = self.api.query("SELECT build FROM projections WHERE name = 'search'")
+        return str(build)
+
+    @property
+    def has_followed(self) -> bool:
+        """Whether a projector has led, where nothing was there to be built."""
+        found = self.api.query("SELECT order_position > 0 FROM projections WHERE name = 'search'")
+        return found == [(True,)]
 
     def caught_up(self) -> None:
         """Returns when what answers has all that is committed."""
@@ -158,7 +197,8 @@ class Searched:
 
     def _is_caught_up(self) -> bool:
         found = self.api.query("SELECT build FROM projections WHERE name = 'search'")
-        answering = httpx.get(f"{self.node.url}/{self.names.orders}/_alias", trust_env=False)
+        with self.asking_node() as node:
+            answering = node.get(f"/{self.names.orders}/_alias")
         if [f"{self.names.orders}-{build}" for (build,) in found] != list(answering.json()):
             return False
         waiting = self.api.query(
@@ -179,7 +219,7 @@ class Searched:
 
     def _documents(self, index: str, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         after: list[Any] | None = None
-        with httpx.Client(base_url=self.node.url, trust_env=False, timeout=30) as client:
+        with self.asking_node() as client:
             while True:
                 asked: dict[str, Any] = {
                     "size": 5000,
