@@ -15,7 +15,7 @@ from payment_manager.adapters.kafka.consumer import KafkaMessages
 from payment_manager.application.apply_webhooks import Taken, Webhook
 from payment_manager.application.ports import Message, Unavailable
 from payment_manager.entrypoints.worker.consumers import Consumers
-from tests.worker.flow import Flow, Lines, members, said, until
+from tests.worker.flow import SECONDS_MAX, Flow, Lines, members, said, until
 
 
 async def all_applied_once(flow: Flow, count: int) -> None:
@@ -74,7 +74,7 @@ async def test_a_member_that_is_killed_between_the_two_commits_leaves_nothing_be
     )
     try:
         assert doomed.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SECONDS_MAX):
             while not (line := await doomed.stdout.readline()).startswith(b"applied"):
                 assert line, "it ended by itself"
         applied = int(line.split()[1])
@@ -130,10 +130,20 @@ async def opened(flow: Flow, **client: object) -> AsyncIterator[KafkaMessages]:
 
 async def polled(messages: KafkaMessages, count: int) -> list[Message]:
     found: list[Message] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS_MAX):
         while len(found) < count:
             found += await messages.poll(500, 0.5)
     return found
+
+
+async def polled_places(messages: KafkaMessages, count: int) -> None:
+    """Until so many were polled, those that come again counted once."""
+    places: set[tuple[int, int]] = set()
+    async with asyncio.timeout(SECONDS_MAX):
+        while len(places) < count:
+            found = await messages.poll(500, 0.5)
+            places.update((message.partition, message.offset) for message in found)
+    assert len(places) == count
 
 
 async def test_an_assignment_that_comes_while_held_is_held_too(flow: Flow) -> None:
@@ -142,21 +152,41 @@ async def test_an_assignment_that_comes_while_held_is_held_too(flow: Flow) -> No
         await polled(first, 50)
         async with opened(flow) as second, first.held():
             joining = asyncio.create_task(polled(second, 1))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(SECONDS_MAX):
                 while await first.stay(0.2):
                     pass
             found = await joining
             flow.orders(range(50, 80))
+            async with asyncio.timeout(SECONDS_MAX):
+                while not first._assigned:
+                    assert not await first.stay(0.2)
             for _ in range(4):  # a message would raise
                 assert not await first.stay(0.2)
-        # The second has left; all of it is the first's again, from the beginning.
+        # The second has left; all of it is the first's again, from the beginning. What the first
+        # polls of its share before it hears of that comes twice.
         assert found
-        again = await polled(first, 80)
-        assert len(again) == 80
+        await polled_places(first, 80)
+
+
+async def test_a_share_that_was_lost_during_a_hold_and_comes_back_after_it_is_fetched(
+    flow: Flow,
+) -> None:
+    flow.orders(range(50))
+    async with opened(flow) as first:
+        await polled(first, 50)
+        async with opened(flow) as second:
+            joining = asyncio.create_task(polled(second, 1))
+            async with first.held(), asyncio.timeout(SECONDS_MAX):
+                while await first.stay(0.01):  # hardly longer than to hear that the share is gone
+                    pass
+            await polled(first, 1)
+            await joining
+        await polled_places(first, 50)
 
 
 async def test_a_hold_without_any_partition_is_none_and_ends_as_none(flow: Flow) -> None:
-    async with opened(flow) as messages, messages.held():
+    nobody = "127.0.0.1:9"  # a broker would soon give it some
+    async with opened(flow, bootstrap_servers=nobody) as messages, messages.held():
         assert await messages.stay(0.01)
 
 
@@ -177,19 +207,22 @@ async def test_a_member_too_slow_for_its_group_commits_quietly_and_joins_again(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its share was given away while it applied; what it applied are duplicates for the other."""
+    in_service = consumer.SESSION_SECONDS
     monkeypatch.setattr(consumer, "SESSION_SECONDS", 1.0)
     flow.orders(range(20))
     with capture_logs() as lines:
         async with opened(flow, max_poll_interval_ms=1000) as slow:
             found = await polled(slow, 20)
+            monkeypatch.setattr(consumer, "SESSION_SECONDS", in_service)  # the other is to stay
             async with members(flow):
                 await all_applied_once(flow, 20)
                 flow.orders(range(20, 40))
                 await all_applied_once(flow, 40)
                 await slow.commit(found)
-                await slow.poll(500, 0.5)
-                await until(lambda: shares(lines)[-2:] == [1, 1])
-                await slow.poll(500, 0.1)
+                async with asyncio.timeout(SECONDS_MAX):
+                    # Who does not poll does not join, and after a second is out again.
+                    while members_with_word(lines) < 2 or shares(lines)[-2:] != [1, 1]:
+                        await slow.poll(500, 0.1)
                 # Its late commit has moved nothing back.
                 assert flow.committed() == 40
 
@@ -197,11 +230,11 @@ async def test_a_member_too_slow_for_its_group_commits_quietly_and_joins_again(
 async def test_a_member_that_hears_nothing_of_its_group_is_replaced(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "JOIN_SECONDS", 0.2)
     messages = flow.membership(bootstrap_servers="127.0.0.1:9")
     await messages.open()
     try:
         assert await messages.poll(10, 0.3) == []
+        monkeypatch.setattr(consumer, "JOIN_SECONDS", 0.2)
         with pytest.raises(Unavailable, match="no word of the group"):
             await messages.poll(10, 0.1)
     finally:

@@ -215,7 +215,11 @@ class KafkaMessages:
         if self._is_held:
             await consumer.pause(partitions)
 
-    async def _on_revoke(self, _consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
+    async def _on_revoke(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
+        if self._is_held:
+            # The client remembers a pause beyond the assignment: a partition that came back after
+            # the hold would never be fetched again.
+            await consumer.resume(partitions)
         self._assignments += 1
         self._joining_since = asyncio.get_running_loop().time()
         self._assigned = []
