@@ -46,10 +46,10 @@ def warm_up(brokers: str) -> None:
     asks first waits for them, up to some seconds.
     """
     admin = AdminClient({"bootstrap.servers": brokers})
-    admin.create_topics([NewTopic("warm-up", 1, 1)])["warm-up"].result(30)
+    admin.create_topics([NewTopic("warm-up", 1, 1)])["warm-up"].result(60)
     producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True})
     producer.produce("warm-up", b"")
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     consumer = Consumer(
         {
             "bootstrap.servers": brokers,

@@ -2,20 +2,20 @@
 
 import time
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-SECONDS_MAX = 30.0
+SECONDS_MAX = 60.0
 
 
 def make_topic(brokers: str, name: str, partitions: int = 2, **config: str) -> str:
     """Its name, once it is there. In `config`'s names `_` stands for a dot."""
     admin = AdminClient({"bootstrap.servers": brokers})
     settings = {key.replace("_", "."): value for key, value in config.items()}
-    admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(20)
+    admin.create_topics([NewTopic(name, partitions, 1, config=settings)])[name].result(SECONDS_MAX)
     deadline = time.monotonic() + SECONDS_MAX
-    while name not in admin.list_topics(timeout=10).topics:
+    while name not in admin.list_topics(timeout=30).topics:
         assert time.monotonic() < deadline
     return name
 
@@ -38,9 +38,10 @@ def messages_in(brokers: str, topic: str) -> list[Message]:
     while len(at_end) < len(partitions):
         assert time.monotonic() < deadline, f"{len(found)} messages read"
         for message in consumer.consume(1000, 0.2):
-            if message.error() is None:
+            fault = message.error()
+            if fault is None:
                 found.append(message)
-            else:
+            elif fault.code() == KafkaError._PARTITION_EOF:
                 at_end.add(message.partition())
     consumer.close()
     return found

@@ -29,6 +29,12 @@ def settings_for(brokers: str, prefix: str, **more: Any) -> Settings:
     )
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine's broker is no missing one."""
+    monkeypatch.setattr(topics, "_ASK_SECONDS", 30.0)
+
+
 @pytest.fixture
 def settings(kafka_server: KafkaServer, topic_prefix: str) -> Settings:
     return settings_for(kafka_server.brokers, topic_prefix)
@@ -47,11 +53,11 @@ async def test_missing_topics_are_made_as_the_settings_say(
 ) -> None:
     await ensure_topics(settings)
     admin = AdminClient({"bootstrap.servers": kafka_server.brokers})
-    found = admin.list_topics(timeout=10).topics
+    found = admin.list_topics(timeout=30).topics
     for suffix in SUFFIXES:
         name = topic_prefix + suffix
         resource = ConfigResource(ConfigResource.Type.TOPIC, name)
-        config = admin.describe_configs([resource])[resource].result(10)
+        config = admin.describe_configs([resource])[resource].result(60)
         assert len(found[name].partitions) == 3
         assert config["min.insync.replicas"].value == "1"
         assert config["cleanup.policy"].value == "delete"
@@ -119,8 +125,9 @@ async def test_what_loses_nothing_that_was_acknowledged_is_a_warning(
     )
     with capture_logs() as lines:
         await ensure_topics(settings)
-    warnings = [(line["event"], line["topic"]) for line in lines if line["log_level"] == "warning"]
-    assert warnings == [
+    # The client's own lines, of a busy machine perhaps, name no topic.
+    named = [line for line in lines if "topic" in line and line["log_level"] == "warning"]
+    assert [(line["event"], line["topic"]) for line in named] == [
         ("fewer_partitions", f"{topic_prefix}.orders"),
         ("some_may_not_fit", f"{topic_prefix}.orders.dlq"),
         ("dead_letters_are_dropped_by_time", f"{topic_prefix}.orders.dlq"),

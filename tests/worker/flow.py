@@ -94,11 +94,16 @@ class Flow:
         self, brokers: str, prefix: str, pool: AsyncConnectionPool, space: Space = Space.ORDER
     ) -> None:
         self.brokers, self.pool, self.space, self.partitions = brokers, pool, space, 2
+        pool.timeout = SECONDS_MAX  # a test, unlike a request, waits for a busy machine
         self.topic, self.dead_topic, self.group = f"{prefix}.in", f"{prefix}.in.dlq", f"{prefix}.g"
         self.telemetry = PrometheusTelemetry()
         self.ids = UUIDv7s()
         self.admin = AdminClient({"bootstrap.servers": brokers})
-        self.producer = Producer({"bootstrap.servers": brokers, "linger.ms": 0})
+        # Idempotent, as Ingest's is: of a topic just made the broker may refuse the first batch and
+        # take the second, and what is sent again must come neither behind others nor twice.
+        self.producer = Producer(
+            {"bootstrap.servers": brokers, "linger.ms": 0, "enable.idempotence": True}
+        )
 
     def make_topics(self, partitions: int = 2) -> None:
         self.partitions = partitions
@@ -110,10 +115,10 @@ class Flow:
 
     def _make(self, *topics: NewTopic) -> None:
         for made in self.admin.create_topics([*topics]).values():
-            made.result(20)
+            made.result(SECONDS_MAX)
         deadline = time.monotonic() + SECONDS_MAX
         while (
-            not {each.topic for each in topics} <= self.admin.list_topics(timeout=10).topics.keys()
+            not {each.topic for each in topics} <= self.admin.list_topics(timeout=30).topics.keys()
         ):
             assert time.monotonic() < deadline
 
@@ -123,13 +128,13 @@ class Flow:
             for key, value in config.items()
         ]
         resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
-        self.admin.incremental_alter_configs([resource])[resource].result(20)
+        self.admin.incremental_alter_configs([resource])[resource].result(SECONDS_MAX)
 
     def drop_all(self) -> None:
         """As the retention does with what is old."""
         ends = [TopicPartition(self.topic, partition, OFFSET_END) for partition in (0, 1)]
         for done in self.admin.delete_records(ends).values():
-            done.result(20)
+            done.result(SECONDS_MAX)
 
     # ── Into the topic ────────────────────────────────────────────────────────────────────────────
 
@@ -262,9 +267,9 @@ def _order(number: int) -> bytes:
 def messages_in(brokers: str, topic: str) -> list[Polled]:
     found: list[Any] = []
     with _reader(brokers, "reader") as reader:
-        for partition in reader.list_topics(topic, timeout=10).topics[topic].partitions:
+        for partition in reader.list_topics(topic, timeout=30).topics[topic].partitions:
             at = TopicPartition(topic, partition, 0)
-            low, high = reader.get_watermark_offsets(at, timeout=10)
+            low, high = reader.get_watermark_offsets(at, timeout=30)
             reader.assign([at])
             deadline, end = time.monotonic() + SECONDS_MAX, len(found) + high - low
             while len(found) < end:
@@ -292,16 +297,6 @@ def _reader(brokers: str, group: str) -> Iterator[Consumer]:
         yield reader
     finally:
         reader.close()
-
-
-async def turn_until(consume: Consume, done: Callable[[], Awaitable[bool] | bool]) -> None:
-    """Poll after poll, until it is so; asked after each."""
-    async with asyncio.timeout(SECONDS_MAX):
-        while True:
-            await consume.run_once()
-            answer = done()
-            if answer if isinstance(answer, bool) else await answer:
-                return
 
 
 async def turned(consume: Consume, count: int) -> None:

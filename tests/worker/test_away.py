@@ -20,7 +20,18 @@ from payment_manager.adapters.postgres.pool import opened_pool
 from payment_manager.application.apply_webhooks import Taken, Webhook
 from payment_manager.application.ports import DeadLetter, Unavailable
 from tests.conftest import SERVER_SETTINGS
-from tests.worker.flow import Broker, Flow, Lines, beside, is_well, members, said, turned, until
+from tests.worker.flow import (
+    SECONDS_MAX,
+    Broker,
+    Flow,
+    Lines,
+    beside,
+    is_well,
+    members,
+    said,
+    turned,
+    until,
+)
 
 
 @pytest.fixture
@@ -116,12 +127,17 @@ async def test_without_a_topic_of_dead_letters_nothing_moves_until_there_is_one(
             await until(lambda: flow.committed() == 12)
             assert flow.metric('dead_letters_refused{space="order"}') == 0
     assert await flow.applied() == 10
-    assert sorted(letter.value or b"" for letter in flow.dead()) == [b"poison 0", b"poison 1"]
+    # One that is given up after a second may be there all the same, and is put once more.
+    assert {letter.value for letter in flow.dead()} == {b"poison 0", b"poison 1"}
     assert not said(lines[: lines.index(refused(lines))], "partitions_revoked")
 
 
 def refused(lines: Lines) -> MutableMapping[str, Any]:
     return next(line for line in lines if line["event"] == "dead_letters_refused")
+
+
+def reasons(lines: Lines) -> list[str]:
+    return [line["reason"] for line in lines if line["event"] == "dead_letters_refused"]
 
 
 async def test_one_letter_that_its_topic_refuses_holds_everything_and_copies_none_of_the_others(
@@ -135,8 +151,7 @@ async def test_one_letter_that_its_topic_refuses_holds_everything_and_copies_non
     flow.orders(range(3))
     with capture_logs() as lines:
         async with flow.consuming() as consume, beside(consume):
-            await until(lambda: sum(line["event"] == "dead_letters_refused" for line in lines) >= 5)
-            assert refused(lines)["reason"] == "dead letters: MSG_SIZE_TOO_LARGE"
+            await until(lambda: reasons(lines).count("dead letters: MSG_SIZE_TOO_LARGE") >= 5)
             assert flow.committed() <= 3  # the other partition's, at most
             assert flow.metric('dead_letters_refused{space="order"}') == 1
             flow.set_topic(flow.dead_topic, max_message_bytes="50000")
@@ -149,15 +164,22 @@ async def test_one_letter_that_its_topic_refuses_holds_everything_and_copies_non
 class SilentLetters:
     """Takes letters, and says nothing."""
 
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
     async def put(self, letters: Sequence[DeadLetter]) -> None:
+        self.asked.set()
         await asyncio.Event().wait()
 
 
 async def test_no_offset_moves_while_a_dead_letter_is_not_acknowledged(flow: Flow) -> None:
     flow.poison(3)
-    with pytest.raises(TimeoutError):
-        async with flow.consuming(dead_letters=SilentLetters()) as consume, asyncio.timeout(1):
-            await turned(consume, 3)
+    silent = SilentLetters()
+    async with flow.consuming(dead_letters=silent) as consume:
+        turning = asyncio.create_task(turned(consume, 3))
+        await silent.asked.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(turning, 0.5)
     assert flow.committed() == 0
     async with flow.consuming() as consume:
         await turned(consume, 3)
@@ -176,7 +198,7 @@ async def test_letters_with_a_broker_that_is_away_are_refused_in_time(flow: Flow
 
     async with flow.consuming(dead_letters=Recorded()) as consume:
         await turned(consume, 1)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(SECONDS_MAX):
         with pytest.raises(Unavailable, match="dead letters: "):
             await nobody.put(seen)
     await nobody.close()

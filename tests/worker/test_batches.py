@@ -37,12 +37,15 @@ async def test_a_poll_is_one_transaction_and_its_offsets_follow(flow: Flow) -> N
 
 async def test_a_poll_is_at_most_the_largest_batch(flow: Flow) -> None:
     flow.orders(range(25))
-    async with flow.consuming(batch_max=10) as consume:
+    apply, sizes = flow.apply(), list[int]()
+
+    async def measured(batch: Sequence[Webhook]) -> Sequence[Taken | Exception]:
+        sizes.append(len(batch))
+        return await apply(batch)
+
+    async with flow.consuming(apply=measured, batch_max=10) as consume:
         await turned(consume, 25)
-    assert flow.metric('webhook_batch_size_bucket{le="8.0"}') != 3
-    assert flow.metric('webhook_batch_size_bucket{le="16.0"}') == flow.metric(
-        "webhook_batch_size_count"
-    )
+    assert max(sizes) <= 10
 
 
 async def test_nothing_is_committed_before_the_database_has_it(flow: Flow) -> None:
@@ -50,7 +53,8 @@ async def test_nothing_is_committed_before_the_database_has_it(flow: Flow) -> No
     apply = flow.apply()
 
     async def look_then_apply(batch: Sequence[Webhook]) -> Sequence[Taken | Exception]:
-        assert await asyncio.to_thread(flow.committed) == await flow.applied()
+        # Less, while the last batch's commit is on its way: nobody waits for that.
+        assert await asyncio.to_thread(flow.committed) <= await flow.applied()
         return await apply(batch)
 
     async with flow.consuming(apply=look_then_apply, batch_max=5) as consume:

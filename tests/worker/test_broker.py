@@ -18,7 +18,22 @@ from payment_manager.application.apply_webhooks import Taken, Webhook
 from payment_manager.application.ports import Message, Unavailable
 from payment_manager.entrypoints.worker import consume as consume_module
 from tests.kafka import broker_at
-from tests.worker.flow import Flow, beside, is_well, members, said, turned, until
+from tests.worker.flow import (
+    SECONDS_MAX,
+    Flow,
+    beside,
+    is_well,
+    members,
+    said,
+    turned,
+    until,
+)
+
+# A broker is started before some, and within some: on a busy machine that alone takes a minute.
+pytestmark = pytest.mark.timeout(300)
+
+UNBOUNDED_SECONDS = 60.0
+"""The client itself waits so long for an answer, where nobody tells it otherwise."""
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +48,12 @@ def mortal(mortal_server: KafkaServer) -> Iterator[KafkaServer]:
     yield mortal_server
     mortal_server.resume()
     mortal_server.start()
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offsets are waited for longer than by a loop that has something else to do."""
+    monkeypatch.setattr(consumer, "_ASK_SECONDS", SECONDS_MAX / 2)
 
 
 @pytest.fixture
@@ -56,7 +77,7 @@ async def test_a_broker_that_is_killed_and_comes_back_is_consumed_on_by_itself(
             await asyncio.to_thread(mortal.start)
             await asyncio.to_thread(flow.orders, range(100, 200))
             await until(lambda: flow.committed() == 200)
-            assert await is_well(consumers)
+            await until(lambda: is_well(consumers))
     assert len(await flow.events()) == 200
     assert not said(lines, "consumer_failed", "consumer_begins_again")
 
@@ -104,11 +125,11 @@ async def test_a_silent_broker_holds_up_neither_the_loop_nor_its_end(
                 pass
             began_at = time.monotonic()
             assert await consume.run_once() == 0
-            assert time.monotonic() - began_at < 4
+            assert time.monotonic() - began_at < UNBOUNDED_SECONDS / 2
             assert said(lines, "pending_unknown")
             consume.end()
             ended_at = time.monotonic()
-        assert time.monotonic() - ended_at < 4
+        assert time.monotonic() - ended_at < UNBOUNDED_SECONDS / 2
         assert said(lines, "group_not_left")
         mortal.resume()
         # What was left behind ends when it has its answer.
@@ -120,12 +141,14 @@ async def test_a_silent_broker_holds_up_neither_the_loop_nor_its_end(
 
 async def test_the_end_without_a_broker_is_quick(mortal_flow: Flow, mortal: KafkaServer) -> None:
     flow = mortal_flow
-    async with members(flow):
-        flow.orders(range(10))
-        await until(lambda: flow.committed() == 10)
-        await asyncio.to_thread(mortal.kill)
-        ended_at = time.monotonic()
-    assert time.monotonic() - ended_at < 4
+    with capture_logs() as lines:
+        async with members(flow):
+            flow.orders(range(10))
+            await until(lambda: flow.committed() == 10)
+            await asyncio.to_thread(mortal.kill)
+            ended_at = time.monotonic()
+    assert time.monotonic() - ended_at < UNBOUNDED_SECONDS / 2
+    assert not said(lines, "group_not_left")
 
 
 async def test_a_commit_that_failed_is_said_again_without_a_new_message(
@@ -160,6 +183,7 @@ async def test_a_commit_that_failed_is_said_again_without_a_new_message(
         await messages.close()
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_commit_that_an_earlier_one_overtook_from_behind_is_said_again(flow: Flow) -> None:
     flow.orders(range(10))
     messages = flow.membership()
@@ -185,6 +209,7 @@ async def test_a_commit_that_an_earlier_one_overtook_from_behind_is_said_again(f
 # ── How far behind ────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_what_is_pending_is_what_is_not_committed_of_this_members_share(flow: Flow) -> None:
     messages = flow.membership()
     await messages.open()
@@ -200,11 +225,16 @@ async def test_what_is_pending_is_what_is_not_committed_of_this_members_share(fl
         await until(lambda: is_pending(messages, len(by_partition[1])))
         await messages.commit(by_partition[1])
         await until(lambda: is_pending(messages, 0))
-        began_at = time.monotonic()
-        await messages.pending()
-        assert time.monotonic() - began_at < 0.4  # a fetch that waits for messages holds it up 0.5
+        # A fetch that waits for messages would hold up each of them by 0.5; a busy machine some.
+        await until(lambda: is_told_in(messages, 0.4))
     finally:
         await messages.close()
+
+
+async def is_told_in(messages: KafkaMessages, seconds: float) -> bool:
+    began_at = time.monotonic()
+    await messages.pending()
+    return time.monotonic() - began_at < seconds
 
 
 async def is_pending(messages: KafkaMessages, count: int) -> bool:
@@ -235,6 +265,7 @@ async def test_the_lag_is_scraped_before_and_after_a_backlog_and_during_a_wait(
     assert flow.committed() == 70
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_messages_beyond_the_retention_are_not_pending(flow: Flow) -> None:
     flow.orders(range(20))
     async with flow.consuming() as consume:
