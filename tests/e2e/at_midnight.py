@@ -1,11 +1,13 @@
-"""The API service three seconds before midnight: `python -m tests.e2e.at_midnight api`.
+"""The API service a second before midnight: `python -m tests.e2e.at_midnight api`.
 
 How to think about it: it is the service as it is wired everywhere, but for its clock. That one
-stands still until all is ready, so however slow the machine is, webhooks come before midnight too;
-then it runs as fast as any other.
+stands still until the test says `GO`, so however slow the machine is, webhooks come before midnight
+too; then it runs as fast as any other.
 """
 
+import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import monotonic
 
 import uvloop
@@ -16,7 +18,13 @@ from payment_manager.entrypoints.http.problems import unreadable
 from payment_manager.entrypoints.http.serving import serve
 from payment_manager.settings import ApiSettings, load
 
-SECONDS_BEFORE = 3.0
+SECONDS_BEFORE = 1.0
+
+MIDNIGHT = "TEST_MIDNIGHT"
+"""In the environment: which one it is, since the test's own clock may pass one meanwhile."""
+
+GO = "time-goes-on"
+"""A file in the data folder."""
 
 
 def midnight() -> datetime:
@@ -26,26 +34,26 @@ def midnight() -> datetime:
 
 
 class LateClock:
-    """`Clock` that runs from a moment of its own."""
+    """`Clock` that runs from a moment of its own, once `go` is there."""
 
-    def __init__(self, begin: datetime) -> None:
+    def __init__(self, begin: datetime, go: Path) -> None:
         self._begin = begin
+        self._go = go
         self._started: float | None = None
 
     def now(self) -> datetime:
+        if self._started is None and self._go.exists():
+            self._started = monotonic()
         since = 0.0 if self._started is None else monotonic() - self._started
         return self._begin + timedelta(seconds=since)
-
-    def run(self) -> None:
-        self._started = monotonic()
 
 
 async def main() -> None:
     settings = load(ApiSettings)
     logs.configure(settings.log_level, settings.log_format)
-    clock = LateClock(midnight() - timedelta(seconds=SECONDS_BEFORE))
+    begin = datetime.fromisoformat(os.environ[MIDNIGHT]) - timedelta(seconds=SECONDS_BEFORE)
+    clock = LateClock(begin, settings.data_dir / GO)
     async with api_service(settings, clock) as application:
-        clock.run()
         await serve(
             application,
             name="api",
