@@ -38,7 +38,7 @@ def test_every_answer_is_what_the_document_says(service: Service, tmp_path: Path
             *("run", f"{service.url}/openapi.json", "--checks", ",".join(CHECKS)),
             *("--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES)),
             # The same requests each time, however slowly they are made and answered.
-            *("--generation-deterministic", "--generation-database", "none", "--no-color"),
+            *("--generation-deterministic", "--no-color"),
             *("--suppress-health-check", "all", "--request-timeout", "60"),
         ],
         cwd=tmp_path,
