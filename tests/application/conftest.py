@@ -6,6 +6,7 @@ a test; what it remembers is replaced for each test. So these tests share a modu
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from payment_manager.adapters.postgres.pool import connection_pool
@@ -17,7 +18,8 @@ from payment_manager.adapters.silvergate.simulator import (
     running_simulator,
 )
 from payment_manager.adapters.silvergate.simulator.ledger import Ledger
-from tests.application.world import PROVIDER_TIMEOUT, World
+from payment_manager.application import patience
+from tests.application.world import PROVIDER_SECONDS_MAX, World
 from tests.clock import FakeClock
 
 
@@ -44,10 +46,14 @@ async def world(
         provider.base_url,
         CAPTURE_PATH,
         SUBMIT_REPRESENTMENT_PATH,
-        PROVIDER_TIMEOUT.total_seconds(),
+        PROVIDER_SECONDS_MAX,
     )
     async with connection_pool(database_url, size_max=8) as pool:
-        world = World(pool, clock, provider, silvergate)
-        yield world
-        await silvergate.close()
-        await world.rows_equal_their_logs()
+        # Twenty requests at once wait for eight connections, and for the machine.
+        pool.timeout = PROVIDER_SECONDS_MAX
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(patience, "LONGEST_SECONDS", PROVIDER_SECONDS_MAX)
+            world = World(pool, clock, provider, silvergate)
+            yield world
+            await silvergate.close()
+            await world.rows_equal_their_logs()

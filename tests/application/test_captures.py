@@ -6,6 +6,7 @@ away; an answer to the operator may be late (pending), but never wrong.
 """
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
@@ -200,10 +201,11 @@ async def test_a_lost_answer_is_pending_until_asking_again_finds_it(
     world: World, fault: str
 ) -> None:
     await world.known_order()
-    world.spoil(fault, delay_ms=500 if fault == "slow" else None)
-    answer = await capture(world.replica())
+    world.spoil(fault, delay_ms=3000 if fault == "slow" else None)
+    with world.impatient() if fault == "slow" else nullcontext():
+        answer = await capture(world.replica())
     assert (answer.capture.status, answer.replayed) == (PENDING, False)
-    assert len(world.effects()) == LOST_ANSWERS[fault]
+    await world.effects_are(LOST_ANSWERS[fault])
     assert await world.order_log() == REQUESTED
 
     assert await reconciled(world, ASK_AGAIN_AFTER - timedelta(seconds=1)) == 0  # not due yet

@@ -119,7 +119,7 @@ async def test_metered_work_is_counted_and_what_others_do_meanwhile_is_not() -> 
 
     async def others() -> None:
         for _ in range(10):
-            busy(0.01)
+            busy(0.03)
             await asyncio.sleep(0)
 
     async def work() -> str:
@@ -130,7 +130,8 @@ async def test_metered_work_is_counted_and_what_others_do_meanwhile_is_not() -> 
         return "done"
 
     assert await pace.metered(work()) == "done"
-    assert 0.04 <= pace._used < 0.06
+    # A collection of garbage may come in it. What others did would be 0.3 more.
+    assert 0.04 <= pace._used < 0.3
 
 
 async def test_metered_work_hears_of_its_cancellation_and_its_errors_come_through() -> None:

@@ -45,6 +45,8 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refreshed at once, led until told otherwise."""
     monkeypatch.setattr(project_module, "REFRESH_SECONDS", 0.0)
     monkeypatch.setattr(project_module, "HAND_OVER_SECONDS", 0.0)
+    for name in ("REFRESH_PRESSED_SECONDS", "LEAD_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(project_module, name, 3600.0)  # however busy the machine is
 
 
 class Pressed(Pace):

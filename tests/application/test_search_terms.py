@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from payment_manager.application.ports import DisputeState, LoggedEvent, Word
@@ -27,6 +27,8 @@ from payment_manager.application.search_terms import (
 )
 from payment_manager.domain.currencies import MINOR_UNITS
 from payment_manager.domain.money import MINOR_DIGITS_MAX, Money, to_decimal
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 EVENT_ID = UUID("019b7f3a-5c00-7a31-8f24-1c2d3e4f5a6b")
@@ -59,6 +61,7 @@ def test_a_text_of_many_words_has_only_so_many_and_none_that_is_too_long() -> No
     assert words_of([longest, longer, f"z-{longer}"]) == [longest, "z"]
 
 
+@CALM
 @given(st.lists(st.text(max_size=30), max_size=6))
 def test_whatever_is_a_word_of_a_text_is_found_by_typing_it(texts: list[str]) -> None:
     there = words_of(texts)
@@ -113,6 +116,7 @@ def test_what_makes_no_sense_is_refused_in_words(typed: str, why: str) -> None:
         query_words(typed)
 
 
+@CALM
 @given(st.text(max_size=400))
 def test_whatever_is_typed_is_words_or_refused(typed: str) -> None:
     with suppress(ValueError):
@@ -190,6 +194,7 @@ def test_a_dispute_is_found_by_its_ids_and_its_reason() -> None:
     assert "won" not in words
 
 
+@CALM
 @given(st.sampled_from(sorted(MINOR_UNITS)), st.integers(1, 10**MINOR_DIGITS_MAX - 1))
 def test_an_amount_lies_in_exactly_the_range_of_its_name(currency: str, minor: int) -> None:
     amount = to_decimal(Money(minor, currency))

@@ -6,6 +6,7 @@ is new: a dispute may be decided by the provider while nobody knows whether a su
 """
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -203,10 +204,11 @@ async def test_a_lost_answer_is_pending_until_asking_again_finds_it(
     world: World, fault: str
 ) -> None:
     await world.dispute_with_evidence()
-    world.spoil(fault, delay_ms=500 if fault == "slow" else None)
-    pending = await submit(world.replica(), "k")
+    world.spoil(fault, delay_ms=3000 if fault == "slow" else None)
+    with world.impatient() if fault == "slow" else nullcontext():
+        pending = await submit(world.replica(), "k")
     assert (pending.submission.status, pending.replayed) == (PENDING, False)
-    assert len(world.effects()) == LOST_ANSWERS[fault]
+    await world.effects_are(LOST_ANSWERS[fault])
     assert await world.dispute_log() == REQUESTED
 
     # Whoever asks meanwhile, with whatever key or none, is told about the one that is under way.

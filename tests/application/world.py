@@ -5,13 +5,15 @@ replica catches, and a restart is another replica. At the end of each test every
 fold of its events, whatever the test was about.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.clock import UUIDv7s
@@ -51,8 +53,11 @@ from tests.webhooks import as_webhook, chargeback_webhook, order_webhook
 ANN = Operator("ann", "c-1")
 FILE = EvidenceFile("file-1", "receipt.pdf", "application/pdf", 1024)
 
-# Short, so that a provider that is slower is soon given up; the simulator answers within 5 ms.
+# By the test's clock: after it, another one may ask.
 PROVIDER_TIMEOUT = timedelta(seconds=0.3)
+
+PROVIDER_SECONDS_MAX = 60.0
+"""The simulator answers within 5 ms; on a busy machine nobody gives it up before it has."""
 ASK_AGAIN_AFTER = timedelta(seconds=10)
 
 
@@ -130,6 +135,19 @@ class World:
         )
         assert isinstance(answer, dispute.Evidence)
         return dispute_id
+
+    @contextlib.contextmanager
+    def impatient(self) -> Iterator[None]:
+        """A provider that is slow is given up meanwhile."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.silvergate, "_timeout_seconds", 1.0)
+            yield
+
+    async def effects_are(self, count: int) -> None:
+        """Returns when the provider has had so many: one that was given up may have them later."""
+        async with asyncio.timeout(60):
+            while len(self.effects()) != count:
+                await asyncio.sleep(0.01)
 
     def spoil(self, fault: Any, times: int | None = 1, delay_ms: int | None = None) -> None:
         """What goes wrong at the provider, and how often."""
