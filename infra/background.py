@@ -18,8 +18,10 @@ from typing import Any
 START_SECONDS_MAX = 400.0
 """On a machine that has to fetch the servers first. A keeper that fails ends long before."""
 
-STOP_SECONDS_MAX = 30.0
-"""After that it is killed; its servers go with it."""
+STOP_SECONDS_MAX = 90.0
+"""As long as its servers may take, one after the other, and some more. After that it is killed, and
+they with it.
+"""
 
 _POLL_SECONDS = 0.05
 
@@ -36,22 +38,26 @@ class Keeper:
     def __init__(self, data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(_file(data_dir), os.O_RDWR | os.O_CREAT, 0o600)
-        self._lock()
-        os.ftruncate(self._fd, 0)  # what the last keeper told
+        # What the last keeper told is gone before this one is to be seen as alive: a process id in
+        # it is somebody else's by now.
+        self._lock(fcntl.LOCK_SH)
+        os.ftruncate(self._fd, 0)
+        self._lock(fcntl.LOCK_EX)
         self._tell({})
 
     def announce(self, settings: Mapping[str, str]) -> None:
         """All is up; with these settings our services find it."""
         self._tell(settings)
 
-    def _lock(self) -> None:
+    def _lock(self, how: int) -> None:
         deadline = time.monotonic() + 1.0
         while True:
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._fd, how | fcntl.LOCK_NB)
             except BlockingIOError:
                 # Who only looks whether there is one holds it too, for a moment.
                 if time.monotonic() > deadline:
+                    os.close(self._fd)
                     raise BackgroundFailed("another keeper owns this data folder") from None
                 time.sleep(_POLL_SECONDS)
             else:

@@ -9,7 +9,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -21,9 +22,7 @@ def cached_folder(name: str, fill: Callable[[Path], None]) -> Path:
     folder = path_of(name)
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it, however we end
+    with alone(name):
         if folder.is_dir():
             return folder
         unfinished = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=folder.parent))
@@ -34,6 +33,16 @@ def cached_folder(name: str, fill: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """One process of this machine at a time; the others wait."""
+    lock_file = path_of(f"{name}.lock")
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it, however we end
+        yield
 
 
 def path_of(name: str) -> Path:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from infra.cached_folder import cached_folder, path_of
+from infra.cached_folder import alone, cached_folder, path_of
 
 # Collected by one thread: such a server shares few cores with its clients.
 _JAVA_FLAGS = ("-XX:+UseSerialGC",)
@@ -128,10 +128,12 @@ class JavaServer:
         ]
 
     def _fill(self, folder: Path) -> None:
-        _fetch(self.pom, folder)
+        with alone("maven"):  # what two of them fetch at once, one may find half written
+            _fetch(self.pom, folder)
         if self.source is not None:
             java = self.java()
-            assert java is not None, "asked for without looking whether it can run"
+            if java is None:
+                raise JarsMissing(self.why_not())
             _compile(self.source, java, self.java_version_min, folder)
 
     def _name(self) -> str:

@@ -28,7 +28,7 @@ from infra import background, docker, kafka_server, opensearch_server
 from infra.background import BackgroundFailed, Keeper
 from infra.java import JarsMissing
 from infra.kafka_server import KafkaServer, KafkaServerError
-from infra.local_server import HOST, LocalServer, free_port, is_free
+from infra.local_server import HOST, LocalServer, free_port, give, is_free
 from infra.opensearch_server import OpenSearchServer, OpenSearchServerError
 from infra.program import Program, ProgramFailed, running
 from payment_manager.adapters.silvergate.simulator import running_simulator
@@ -357,10 +357,9 @@ def _load() -> LocalSettings:
     # Which mode `.env` names doesn't matter here: it must not ask for brokers that we start.
     settings = load(LocalSettings, webhook_mode="sync")
     assert isinstance(settings, LocalSettings)
-    ports = {
-        name: getattr(settings, name) or free_port()
-        for name in ("port", "ingest_port", "kafka_port", "simulator_port", "opensearch_port")
-    }
+    names = ("port", "ingest_port", "kafka_port", "simulator_port", "opensearch_port")
+    give(*(getattr(settings, name) for name in names))
+    ports = {name: getattr(settings, name) or free_port() for name in names}
     return settings.model_copy(update=ports)
 
 

@@ -47,6 +47,7 @@ class LocalServer(ABC):
         self._leash: Leash | None = None
         self._log_start = 0
         self.port = port or free_port()
+        give(self.port)
         self.log = self._data_dir / f"{self.name.lower()}.log"
 
     @property
@@ -169,6 +170,11 @@ def free_port() -> int:
         if port not in _given and is_free(port):
             _given.add(port)
             return port
+
+
+def give(*ports: int) -> None:
+    """They have their owners, who may not have bound them yet: `free_port` passes them over."""
+    _given.update(ports)
 
 
 def share_ports(share: int, shares: int) -> None:

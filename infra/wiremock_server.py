@@ -1,7 +1,7 @@
 """A real WireMock of our own, with the stubs of Silvergate in infra/wiremock.
 
 How to think about it: an object is one address for life, which `start` and `stop` may make come and
-go. WireMock itself picks the port and prints it, so what answers there is what was started here.
+go. WireMock prints its port once it has it, so what answers there is what was started here.
 It ends with the process that started it, whatever ends that one.
 
     RuntimeError
@@ -22,6 +22,7 @@ import httpx
 
 from infra.java import JarsMissing, JavaServer
 from infra.leash import Leash
+from infra.local_server import free_port
 
 STUBS = Path(__file__).parent / "wiremock"
 WIREMOCK = JavaServer(STUBS / "pom.xml", java_version_min=17)
@@ -48,7 +49,7 @@ _OPTIONS = (
     *("--max-request-journal-entries", "1000"),
 )
 
-_PORT = re.compile(rb"^port: +(\d+)\n", re.MULTILINE)
+_PORT = re.compile(rb"^port: +\d+\n", re.MULTILINE)
 
 
 class WireMockServerError(RuntimeError):
@@ -65,15 +66,14 @@ class WireMockServer:
 
     def __init__(self, root: Path = STUBS, port: int | None = None) -> None:
         self._root = root.resolve()
-        self._port = port or 0
+        self._port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._leash: Leash | None = None
         self._log: IO[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where it answers; known from the first start on, and the same at every one."""
-        assert self._port, "not started"
+        """Where it answers, the same at every start."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
@@ -145,10 +145,8 @@ class WireMockServer:
 
     def _is_up(self) -> bool:
         # Printed once it listens: before, another program may be what answers on a given port.
-        printed = _PORT.search(self._said())
-        if printed is None:
+        if _PORT.search(self._said()) is None:
             return False
-        self._port = int(printed[1])
         try:
             return httpx.get(f"{self.url}/__admin/health", trust_env=False).is_success
         except httpx.TransportError:

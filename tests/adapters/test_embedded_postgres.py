@@ -1,12 +1,13 @@
 """The embedded server, on the real thing: what it survives, what it refuses and leaves alone."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
 import stat
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from payment_manager.adapters.postgres import server_processes
+from payment_manager.adapters.postgres import embedded, server_processes
+from payment_manager.adapters.postgres.data_dir_lock import DataDirLock
 from payment_manager.adapters.postgres.embedded import (
     DataDirInUse,
     EmbeddedPostgres,
@@ -33,7 +35,9 @@ import psycopg
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres
 
 async def main():
-    url = await EmbeddedPostgres(Path(sys.argv[1])).start()
+    folder, *programs = map(Path, sys.argv[1:])
+    server = EmbeddedPostgres(folder, programs=(lambda: programs[0]) if programs else None)
+    url = await server.start()
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("create table kept (n int)")
         for n in range(1_000_000):
@@ -42,6 +46,17 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+# An initdb that has ended only when whoever started it has: in time to be killed before it.
+UNHURRIED_INITDB = """\
+#!/bin/sh
+{initdb} "$@"
+while kill -0 $PPID; do sleep 0.05; done
+"""
+
+SECONDS_MAX = 60.0
+"""For whatever a second is enough for, on a machine that does nothing else."""
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +147,7 @@ async def execute(url: str, statement: str) -> None:
 
 async def eventually(what: Callable[[], Awaitable[object]]) -> object:
     """The first answer of a server that is on its way back."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS_MAX):
         while True:
             try:
                 return await what()
@@ -253,6 +268,29 @@ async def test_the_running_url_is_that_of_a_live_owner_only(data_dir: Path) -> N
     assert running_url(data_dir) is None
 
 
+def test_what_a_killed_owner_told_is_gone_before_the_next_is_taken_for_it(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty.mkdir()
+    (empty / "lock").write_text("4711\npostgresql://of-a-dead-server\n")
+    said: list[str | None] = []
+    flock = fcntl.flock
+
+    def looked_at(fd: int, how: int) -> None:
+        flock(fd, how)
+        said.append(running_url(empty))
+
+    lock = DataDirLock(empty)
+    with monkeypatch.context() as patched:
+        # Somebody looks at each step, though not within his own look.
+        patched.setattr(
+            fcntl, "flock", lambda fd, how: (flock if how & fcntl.LOCK_SH else looked_at)(fd, how)
+        )
+        lock.acquire()
+    assert said == [None]
+    lock.release()
+
+
 @pytest.mark.parametrize("server_too", [False, True], ids=["server lives on", "server killed too"])
 async def test_what_was_committed_outlives_a_killed_owner(server_too: bool, data_dir: Path) -> None:
     async with owned_by_another(data_dir, rows=100) as owner:
@@ -287,7 +325,7 @@ async def test_a_backend_that_is_too_busy_to_notice_does_not_keep_the_server_dow
         busy = asyncio.create_task(
             one(server.url, "select count(*) from generate_series(1, 1000000000)")
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS_MAX):
             while (
                 await one(
                     server.url,
@@ -310,10 +348,41 @@ async def test_a_server_that_is_stopped_is_not_started_again(data_dir: Path) -> 
     await server.stop()
     with pytest.raises(psycopg.OperationalError):
         await one(server.url, "select 1")
+    # Its helpers notice its death, each in its own time.
+    async with asyncio.timeout(SECONDS_MAX):
+        while server_processes.running_on(data_dir / "postgres"):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_server_that_a_killed_owner_had_just_started_is_ended_when_it_shows(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its start and its first sign of life, nobody finds it."""
+    cluster, binaries = data_dir / "postgres", await find_binaries()
+    orphans: list[Process] = []
+
+    async def looked_too_early(cluster: Path) -> None:
+        await server_processes.end_leftovers(cluster)
+        if orphans:
+            return
+        command = binaries.command("postgres", "-D", str(cluster), "-p", "6543")
+        command += ["--listen_addresses=", f"--unix_socket_directories={cluster}"]
+        orphans.append(
+            await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
+        )
+        async with asyncio.timeout(SECONDS_MAX):
+            while not server_processes.says_ready(cluster, orphans[0].pid):
+                await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(embedded, "end_leftovers", looked_too_early)
+    async with running(data_dir) as server:
+        assert await one(server.url, "select 1") == 1
+        assert await orphans[0].wait() == 0
+        assert server_processes.running_on(cluster)
 
 
 async def test_a_pid_file_that_names_somebody_else_does_not_stop_the_start(data_dir: Path) -> None:
-    bystander = await asyncio.create_subprocess_exec("sleep", "60")
+    bystander = await asyncio.create_subprocess_exec("sleep", "600")
     try:
         for name in ("postmaster.pid", ".s.PGSQL.5432.lock"):
             (data_dir / "postgres" / name).write_text(f"{bystander.pid}\n")
@@ -326,12 +395,17 @@ async def test_a_pid_file_that_names_somebody_else_does_not_stop_the_start(data_
 
 
 async def test_an_owner_killed_in_the_middle_of_making_the_cluster_leaves_nothing_half_made(
-    empty: Path,
+    empty: Path, tmp_path: Path
 ) -> None:
+    real, programs = (await find_binaries()).folder, tmp_path / "programs"
+    programs.mkdir()
+    (programs / "postgres").symlink_to(real / "postgres")
+    (programs / "initdb").write_text(UNHURRIED_INITDB.format(initdb=real / "initdb"))
+    (programs / "initdb").chmod(0o755)
     owner = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", OWNER, str(empty)), stdout=PIPE
+        *(sys.executable, "-c", OWNER, str(empty), str(programs)), stdout=PIPE
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS_MAX):
         while not list(empty.glob("postgres.unfinished-*/PG_VERSION")):
             await asyncio.sleep(0.005)
     await kill(owner)
@@ -342,7 +416,7 @@ async def test_an_owner_killed_in_the_middle_of_making_the_cluster_leaves_nothin
 
 async def test_a_start_that_is_cancelled_leaves_no_server_and_no_lock(data_dir: Path) -> None:
     starting = asyncio.create_task(EmbeddedPostgres(data_dir).start())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS_MAX):
         while not server_processes.running_on(data_dir / "postgres"):
             await asyncio.sleep(0.002)
     starting.cancel()

@@ -25,6 +25,9 @@ class DataDirLock:
         # Python's descriptors are not inherited: the server that we start can't keep the lock.
         fd = os.open(_path(self._data_dir), os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            # What a killed owner told is gone before we are to be seen as the owner.
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             owner = os.pread(fd, 100, 0).decode("ascii", "replace").partition("\n")[0]

@@ -77,8 +77,12 @@ START_SECONDS_MAX = 300.0
 STOP_SECONDS_MAX = 60.0
 """A fast shutdown writes all that is dirty. After that an immediate one, which loses nothing."""
 
-MEMORY_SECONDS_MAX = 10.0
-"""A killed server's backends may hold its memory for a moment, which refuses the next server."""
+HELD_SECONDS_MAX = 10.0
+"""A killed server's backends may hold its memory for a moment, which refuses the next server. So
+does a server whose owner was killed just after starting it, and that wasn't to be seen yet.
+"""
+
+_HELD = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 
 LOG_BYTES_MAX = 10 * 1024 * 1024
 """A longer log is put aside as `postgres.log.1` at the next start."""
@@ -180,15 +184,15 @@ class EmbeddedPostgres:
 
     async def _launch(self, binaries: ServerBinaries) -> Process:
         """Start the server on an existing cluster and wait until it takes connections."""
-        await end_leftovers(self._cluster)
         if self._socket_dir != self._cluster:
             _make_private_folder(self._socket_dir)
         # Like a pid file it may name a process of another kind by now, and it guards nothing that
         # the lock on the data folder does not.
         (self._socket_dir / f".s.PGSQL.{self._port}.lock").unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
-        memory_deadline = loop.time() + MEMORY_SECONDS_MAX
+        held_deadline = loop.time() + HELD_SECONDS_MAX
         while True:
+            await end_leftovers(self._cluster)
             log_start = _put_aside_if_long(self._log_file)
             self._process = process = await self._spawn(binaries)
             try:
@@ -198,8 +202,8 @@ class EmbeddedPostgres:
             except TimeoutError:
                 await self._end_process()
             last_words = _tail(self._log_file, log_start)
-            in_memory = "pre-existing shared memory block" in last_words
-            if not in_memory or loop.time() > memory_deadline:
+            is_held = any(words in last_words for words in _HELD)
+            if not is_held or loop.time() > held_deadline:
                 raise EmbeddedPostgresError(
                     f"PostgreSQL did not start on {self._cluster} (exit code "
                     f"{process.returncode}); the end of {self._log_file}:\n{last_words}"

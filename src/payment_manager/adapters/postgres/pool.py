@@ -7,12 +7,12 @@ that vanished is found out by TCP.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 import structlog
 from psycopg import AsyncConnection, OperationalError
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from payment_manager.application.ports import Unavailable
 
@@ -61,8 +61,12 @@ async def _configure(connection: AsyncConnection) -> None:
     )
 
 
-def connection_pool(url: str, *, size_max: int, size_min: int = 2) -> AsyncConnectionPool:
-    """A pool that is not open yet. `url` is a libpq URL or conninfo string."""
+def connection_pool(
+    url: str, *, size_max: int, size_min: int = 2, patience_seconds: float = 30.0
+) -> AsyncConnectionPool:
+    """A pool that is not open yet. `url` is a libpq URL or conninfo string; who asks for a
+    connection is told after `patience_seconds` that there is none.
+    """
     return AsyncConnectionPool(
         url,
         min_size=min(size_min, size_max),
@@ -70,8 +74,7 @@ def connection_pool(url: str, *, size_max: int, size_min: int = 2) -> AsyncConne
         open=False,
         configure=_configure,
         kwargs={"autocommit": True, **_TCP},
-        # A request waits this long for a connection before it is told that there is none.
-        timeout=1.0,
+        timeout=patience_seconds,
         # Give up a lost connection soon: the next request tries a new one at once, so the service
         # is back with the server.
         reconnect_timeout=1.0,
@@ -81,9 +84,15 @@ def connection_pool(url: str, *, size_max: int, size_min: int = 2) -> AsyncConne
 
 @asynccontextmanager
 async def opened_pool(url: str, size_max: int) -> AsyncIterator[AsyncConnectionPool]:
-    pool = connection_pool(url, size_max=size_max)
+    """As a service has it: a request doesn't wait long for a connection."""
+    pool = connection_pool(url, size_max=size_max, patience_seconds=1.0)
     await pool.open()
     try:
+        # Whoever asks first finds one made, however long that takes on a busy machine. Without a
+        # server it goes on: they are told. (Not `wait`, which would close the pool then.)
+        with suppress(PoolTimeout):
+            async with pool.connection(WAIT_SECONDS):
+                pass
         yield pool
     finally:
         await pool.close(timeout=5)
