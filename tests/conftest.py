@@ -11,9 +11,9 @@ more, so there the run fails; elsewhere pytest lists the skips with their reason
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
@@ -22,12 +22,17 @@ import pytest
 import pytest_asyncio
 from psycopg_pool import AsyncConnectionPool
 
+from infra.java import JarsMissing
+from infra.kafka_server import KAFKA
 from infra.local_server import share_ports
+from infra.opensearch_server import OPENSEARCH
+from infra.postgres_server import ProgramsMissing, programs
+from infra.wiremock_server import WIREMOCK
 from payment_manager.adapters.postgres import migrate
 from payment_manager.adapters.postgres.embedded import EmbeddedPostgres
 from payment_manager.adapters.postgres.partitions.native import NativePartitions
 from payment_manager.adapters.postgres.pool import connection_pool
-from tests.clock import FakeClock
+from tests.clock import TODAY_AT_NOON, FakeClock
 
 pytest_plugins = ["tests.kafka", "tests.opensearch", "tests.postgres17"]
 
@@ -44,6 +49,17 @@ SERVER_SETTINGS = {
     "full_page_writes": "off",
     "shared_buffers": "128MB",
     "shared_preload_libraries": "pg_stat_statements",  # how many statements something takes
+    # It comes when it likes: its locks are in the way of those who want a whole table, and what it
+    # counts changes plans. A test that is about statistics has them made.
+    "autovacuum": "off",
+}
+
+# What is fetched once a machine, by the fixtures that need it.
+FETCHED: dict[str, Callable[[], object]] = {
+    "postgres_17": programs,
+    "kafka_server": KAFKA.jars,
+    "opensearch_server": OPENSEARCH.jars,
+    "wiremock": WIREMOCK.jars,
 }
 
 # The days around the present, wide enough for a clock that goes back and for tomorrow's batch.
@@ -65,6 +81,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.integration)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Fetch what is missing, which may take minutes, before any test's time begins to run."""
+    if session.config.option.collectonly:
+        return
+    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    for fetch in (FETCHED[name] for name in sorted(FETCHED.keys() & fixtures)):
+        # Where it can't be had, the test that needs it says why.
+        with suppress(JarsMissing, ProgramsMissing, OSError):
+            fetch()
 
 
 @pytest.hookimpl(trylast=True)
@@ -105,7 +133,7 @@ async def make_template(server_url: str) -> str:
         connection.execute(f"CREATE DATABASE {name}")
     url = database_on(server_url, name)
     await asyncio.to_thread(migrate.upgrade, url)
-    today = datetime.now(UTC).date()
+    today = TODAY_AT_NOON.date()
     async with connection_pool(url, size_max=1) as pool:
         await NativePartitions(pool).make(
             today - timedelta(days=DAYS_BACK), today + timedelta(days=DAYS_AHEAD)
@@ -139,6 +167,7 @@ def clone(server_url: str, template: str) -> Iterator[str]:
 async def pool(database_url: str) -> AsyncIterator[AsyncConnectionPool]:
     """Connections to this test's database, as the service has them."""
     async with connection_pool(database_url, size_max=8) as pool:
+        await pool.wait(60)  # one made later would be among the statements that a test counts
         yield pool
 
 

@@ -8,6 +8,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from payment_manager.adapters.postgres.transactions import PostgresDatabase
 from payment_manager.adapters.telemetry.metrics import PrometheusTelemetry
+from payment_manager.application import patience
 from payment_manager.application.apply_webhooks import ApplyWebhooks
 from tests.clock import FakeClock, FakeEventIds
 
@@ -19,6 +20,12 @@ def write_path(
 ) -> ApplyWebhooks:
     database, event_ids = PostgresDatabase(pool), event_ids or FakeEventIds()
     return ApplyWebhooks(database, clock, event_ids, PrometheusTelemetry())
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions are waited for: here it only matters what they find."""
+    monkeypatch.setattr(patience, "LONGEST_SECONDS", 60.0)
 
 
 @pytest.fixture

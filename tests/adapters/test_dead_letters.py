@@ -58,6 +58,7 @@ from tests.webhooks import ANN, order_webhook
 BY_ANN, BY_BOB = By("ann", "the sender was repaired"), By("bob", "so it was")
 REPLAYED, DROPPED = Handling.REPLAYED, Handling.DROPPED
 FAILED_AT = datetime(2026, 1, 2, 10, tzinfo=UTC)
+SECONDS_MAX = 60.0
 POISON = b'{"payload": {"order_id": "ord-9"}}'
 
 
@@ -75,7 +76,7 @@ class Post:
         client = client_config(self.settings)
         self.writer = KafkaDeadLetters(client)
         topics = {Space.ORDER: topic, Space.DISPUTE: f"{topic}.disputes"}  # of no second topic
-        self.box = KafkaDeadLetterBox(client, topics)
+        self.box = KafkaDeadLetterBox(client, topics, ask_seconds=SECONDS_MAX)
         self.actions = PostgresDeadLetterActions(pool)
         self.clock = FakeClock()
         self.triage = self.another_triage()
@@ -88,10 +89,13 @@ class Post:
         return DeadLetterTriage(self.box, self.actions, self.clock, ReadContents())
 
     def make(self, name: str, partitions: int = 1) -> None:
-        self.admin.create_topics([NewTopic(name, partitions, 1)])[name].result(20)
+        self.admin.create_topics([NewTopic(name, partitions, 1)])[name].result(SECONDS_MAX)
         # Known to whoever asks: the client would wait for that a second at a time.
-        deadline = time.monotonic() + 20
-        while name not in self.admin.list_topics(timeout=5).topics:
+        self.wait_until_told_of(name, is_there=True)
+
+    def wait_until_told_of(self, topic: str, *, is_there: bool) -> None:
+        deadline = time.monotonic() + SECONDS_MAX
+        while (topic in self.admin.list_topics(timeout=SECONDS_MAX).topics) is not is_there:
             assert time.monotonic() < deadline
 
     async def write(
@@ -138,9 +142,9 @@ class Post:
         consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": f"{self.topic}.look"})
         try:
             at = TopicPartition(self.topic, 0, 0)
-            _, end = consumer.get_watermark_offsets(at, timeout=10)
+            _, end = consumer.get_watermark_offsets(at, timeout=SECONDS_MAX)
             consumer.assign([at])
-            read = consumer.consume(end, timeout=20) if end else []
+            read = consumer.consume(end, timeout=SECONDS_MAX) if end else []
             assert len(read) == end
             return [(each.key(), each.value(), dict(each.headers() or [])) for each in read]
         finally:
@@ -204,7 +208,7 @@ async def test_a_list_shows_the_oldest_and_counts_all(bare_post: Post) -> None:
             f"{bare_post.topic}.dlq", b"x", partition=number % 3,
             timestamp=1_700_000_000_000 - number, headers=headers,
         )  # fmt: skip
-    assert producer.flush(20) == 0
+    assert producer.flush(SECONDS_MAX) == 0
     listing = await bare_post.triage.listing(list(Space), 4, False)
     times = [shown.letter.written_at.timestamp() * 1000 for shown in listing.shown]
     assert [round(1_700_000_000_000 - each) for each in times] == [59, 58, 57, 56]
@@ -237,14 +241,10 @@ async def test_letters_of_a_topic_that_was_made_again_are_open(post: Post) -> No
     await post.act(DROPPED)
     assert await post.count() == 0
     dead = f"{post.topic}.dlq"
-    post.admin.delete_topics([dead])[dead].result(20)
-    deadline = time.monotonic() + 20
-    while True:  # the name is free only when the broker has forgotten the old one
-        try:
-            post.make(dead)
-            break
-        except Exception:
-            assert time.monotonic() < deadline
+    post.admin.delete_topics([dead])[dead].result(SECONDS_MAX)
+    # Else what is there afterwards may still be the old one.
+    post.wait_until_told_of(dead, is_there=False)
+    post.make(dead)
     await post.write(POISON)
     assert await post.opened() == ["0/0"]
     assert await post.count() == 1
@@ -258,7 +258,7 @@ async def test_what_others_wrote_there_is_shown_and_can_be_dropped(post: Post) -
     ]  # fmt: skip
     producer.produce(f"{post.topic}.dlq", value=None, headers=odd)
     producer.produce(f"{post.topic}.dlq", value=b"\xff\0")
-    assert producer.flush(20) == 0
+    assert producer.flush(SECONDS_MAX) == 0
     assert await post.opened() == ["0/0", "0/1"]
     assert verdicts(await post.act(DROPPED)) == [Verdict.DONE, Verdict.DONE]
     assert await post.opened() == []
@@ -276,11 +276,11 @@ async def test_a_topic_that_grows_is_read_to_where_it_ended_at_the_start(post: P
 
 async def test_aborted_and_marker_offsets_do_not_hold_the_reader(post: Post) -> None:
     producer = Producer({"bootstrap.servers": post.brokers, "transactional.id": post.topic})
-    producer.init_transactions(20)
+    producer.init_transactions(SECONDS_MAX)
     for end in (producer.commit_transaction, producer.abort_transaction):
         producer.begin_transaction()
         producer.produce(f"{post.topic}.dlq", value=b"x")
-        end(20)
+        end(SECONDS_MAX)
     assert await post.opened() == ["0/0"]
     assert await post.triage.letter(place(1)) is None  # a marker
 
@@ -381,7 +381,7 @@ async def test_where_the_record_fails_the_letters_stay_open_and_are_said_to_be_r
 async def test_what_the_topic_refuses_stays_open_and_the_others_go(bare_post: Post) -> None:
     topic = bare_post.topic
     small = NewTopic(topic, 1, 1, config={"max.message.bytes": "2000"})
-    bare_post.admin.create_topics([small])[topic].result(20)
+    bare_post.admin.create_topics([small])[topic].result(SECONDS_MAX)
     bare_post.make(f"{topic}.dlq")
     await bare_post.write(sound(), b"x" * 5_000)
     steps = await bare_post.act(REPLAYED, place(1))
@@ -441,7 +441,7 @@ async def test_nothing_that_stands_in_a_letter_moves_the_cursor(
     producer = Producer({"bootstrap.servers": post.brokers})
     for value in (evil, b'{"payload":{"order_id":"%b"}}' % evil[5:], b"\xff\x1b", None):
         producer.produce(f"{post.topic}.dlq", value, key=evil, headers=headers)
-    assert producer.flush(20) == 0
+    assert producer.flush(SECONDS_MAX) == 0
     for as_json in (False, True):
         await list_letters(post.triage, [Space.ORDER], 10, True, as_json)
         for offset in range(4):
@@ -525,13 +525,13 @@ async def test_they_are_counted_for_the_metrics_and_a_broker_that_is_away_is_wai
     await post.act(DROPPED, place(2))
     with capture_logs() as logs:
         waiting = asyncio.create_task(keep_counting_dead_letters(away, post.actions, telemetry))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS_MAX):
             while [each["event"] for each in logs].count("dead_letters_not_counted") < 4:
                 await asyncio.sleep(0.01)
         waiting.cancel()
     assert b"dead_letters_open{" not in telemetry.render()
     counting = asyncio.create_task(keep_counting_dead_letters(post.box, post.actions, telemetry))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS_MAX):
         while b'dead_letters_replayed{space="dispute"}' not in telemetry.render():
             await asyncio.sleep(0.01)
     lines = telemetry.render().decode().splitlines()
@@ -548,7 +548,7 @@ async def test_many_letters_are_listed_without_being_kept(post: Post) -> None:
         producer.produce(f"{post.topic}.dlq", value=b"%d" % number + b"x" * 500)
         if number % 1000 == 0:
             producer.poll(0)
-    assert producer.flush(30) == 0
+    assert producer.flush(SECONDS_MAX) == 0
     listing = await post.triage.listing([Space.ORDER], 5, False)
     assert listing.open == {(Space.ORDER, "unknown"): 20_000}
     assert [shown.letter.id.offset for shown in listing.shown] == [0, 1, 2, 3, 4]

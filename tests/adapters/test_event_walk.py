@@ -24,6 +24,8 @@ from payment_manager.application.ports import EventRow, EventsAsked, LogDay, Pla
 from payment_manager.application.queries import Queries
 from tests.many_days import KINDS, RARE, TODAY, Happened, make_days, moment, write_orders
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 OLDEST, GAP_FROM, GAP_TO = (TODAY - timedelta(days=n) for n in (100, 60, 20))
 """Days are there from the oldest to the gap, and from the gap's end on."""
 

@@ -80,8 +80,8 @@ def wiremock() -> Iterator[WireMockServer]:
     with WireMockServer() as server:
         # A cold JVM's first answers take ten times as long, and some tests here look at a clock.
         for path in (CAPTURE_PATH, SUBMIT_REPRESENTMENT_PATH):
-            httpx.post(server.url + path, json={}, trust_env=False, timeout=30)
-        httpx.post(server.url + CAPTURE_PATH, json=CAPTURE, trust_env=False, timeout=30)
+            httpx.post(server.url + path, json={}, trust_env=False, timeout=60)
+        httpx.post(server.url + CAPTURE_PATH, json=CAPTURE, trust_env=False, timeout=60)
         yield server
 
 
@@ -102,7 +102,7 @@ async def silvergate(base_url: str) -> AsyncIterator[SilvergateClient]:
     await client.close()
 
 
-def a_client(base_url: str, timeout_seconds: float = 5) -> SilvergateClient:
+def a_client(base_url: str, timeout_seconds: float = 60) -> SilvergateClient:
     return SilvergateClient(base_url, CAPTURE_PATH, SUBMIT_REPRESENTMENT_PATH, timeout_seconds)
 
 
@@ -179,7 +179,7 @@ async def test_a_representment_without_files_is_refused_as_invalid(
 
 async def test_an_invalid_call_is_answered_with_what_is_wrong(base_url: str) -> None:
     body = {"evidences_file_id": [], "fields": {}, "order_id": "ord-1"}
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         answer = await http.post(
             base_url + SUBMIT_REPRESENTMENT_PATH,
             content=json.dumps(body),
@@ -202,7 +202,7 @@ AskBoth = Callable[..., Awaitable[tuple[Said, Said]]]
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ask_both(simulator: RunningSimulator, wiremock: WireMockServer) -> AsyncIterator[AskBoth]:
     """Sends the same to both, and answers what each said. `stub` is what WireMock gets instead."""
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
 
         async def ask(url: str, method: str, body: object, headers: dict[str, str]) -> Said:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -33,7 +33,7 @@ CAPTURE: dict[str, object] = {
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     async with (
         running_simulator() as simulator,
-        httpx.AsyncClient(base_url=simulator.base_url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=simulator.base_url, trust_env=False, timeout=60) as client,
     ):
         yield client
 
@@ -197,7 +197,7 @@ async def test_a_restart_forgets_no_answer_and_no_call(tmp_path: Path) -> None:
 
 
 async def post(url: str, body: dict[str, object]) -> Any:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         return json.loads((await client.post(url, json=body)).content)
 
 

@@ -33,6 +33,8 @@ from tests.clock import TODAY_AT_NOON, FakeClock
 from tests.conftest import database_on
 from tests.webhooks import as_webhook, chargeback_webhook, order_webhook
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 FIRST = "0001"
 VERSIONS = [f"{n:04}" for n in range(1, int(migrate.head() or 0) + 1)]
 

@@ -6,6 +6,7 @@ import email.message
 import email.policy
 import http.server
 import json
+import socket
 import sys
 import threading
 from collections import Counter
@@ -34,6 +35,9 @@ VISUALISATIONS = [found for found in OBJECTS if found["type"] == "visualization"
 PATTERNS = [found for found in OBJECTS if found["type"] == "index-pattern"]
 
 Json = dict[str, Any]
+
+SECONDS_MAX = 60.0
+"""For an answer of OpenSearch: a cold one on a busy machine takes its time."""
 
 
 def title(saved: Json) -> str:
@@ -223,11 +227,16 @@ def indices(opensearch_server: OpenSearchServer) -> Iterator[Mapping[str, str]]:
     prefix, url = f"t{uuid4().hex[:12]}", opensearch_server.url
     names = {alias: f"{prefix}-{alias}" for alias in ALIASES.values()}
     for document, alias in ALIASES.items():
-        made = httpx.put(f"{url}/{names[alias]}", json=index_of(document, "b"), trust_env=False)
-        made.raise_for_status()
+        ask("PUT", f"{url}/{names[alias]}", json=index_of(document, "b"))
     write(url, names, [*DISPUTES, *ORDERS, *EVENTS, *OF_EVERY_CURRENCY])
     yield names
-    httpx.delete(f"{url}/{prefix}-*", trust_env=False).raise_for_status()
+    ask("DELETE", f"{url}/{prefix}-*")
+
+
+def ask(method: str, url: str, **request: Any) -> httpx.Response:
+    said = httpx.request(method, url, trust_env=False, timeout=SECONDS_MAX, **request)
+    assert said.is_success, said.text
+    return said
 
 
 def write(
@@ -240,10 +249,8 @@ def write(
         lines += [json.dumps(action).encode(), source(state)]
     headers = {"content-type": "application/x-ndjson"}
     content = b"\n".join([*lines, b""])
-    said = httpx.post(
-        f"{url}/_bulk?refresh=true", content=content, headers=headers, trust_env=False
-    )
-    assert not said.raise_for_status().json()["errors"], said.text
+    said = ask("POST", f"{url}/_bulk?refresh=true", content=content, headers=headers)
+    assert not said.json()["errors"], said.text
 
 
 def test_the_fields_are_what_opensearch_says_of_our_mappings(
@@ -252,9 +259,8 @@ def test_the_fields_are_what_opensearch_says_of_our_mappings(
     kinds = {"keyword": "string", "long": "number", "integer": "number"}
     for pattern in PATTERNS:
         index = indices[pattern["attributes"]["title"]]
-        said = httpx.get(
-            f"{opensearch_server.url}/{index}/_field_caps", params={"fields": "*"}, trust_env=False
-        ).raise_for_status()
+        url = f"{opensearch_server.url}/{index}/_field_caps"
+        said = ask("GET", url, params={"fields": "*"})
         real = {
             name: (kinds.get(kind, kind), caps["searchable"], caps["aggregatable"])
             for name, by_kind in said.json()["fields"].items()
@@ -330,10 +336,7 @@ def counted(
 ) -> dict[tuple[str, ...], Json]:
     visualisation = BY_KEY["visualization", id]
     index = indices[pattern_of(visualisation)["attributes"]["title"]]
-    said = httpx.post(
-        f"{server.url}/{index}/_search", json=request_of(visualisation), trust_env=False
-    )
-    assert said.is_success, said.text
+    said = ask("POST", f"{server.url}/{index}/_search", json=request_of(visualisation))
     return dict(cells(said.json()["aggregations"]))
 
 
@@ -406,11 +409,11 @@ def test_amounts_are_in_each_currencys_own_units_whatever_their_decimals(
         ("JPY", "lost"): Decimal("500.0"),
         ("KWD", "won"): Decimal("1.001"),
     }
-    ask = request_of(BY_KEY["visualization", id])
-    ask["aggs"]["3"]["terms"]["size"] = len(MINOR_UNITS)
-    ask["query"] = {"term": {"reason": "long ago"}}
+    asked = request_of(BY_KEY["visualization", id])
+    asked["aggs"]["3"]["terms"]["size"] = len(MINOR_UNITS)
+    asked["query"] = {"term": {"reason": "long ago"}}
     url = f"{opensearch_server.url}/{indices['disputes']}/_search"
-    said = httpx.post(url, json=ask, trust_env=False).raise_for_status().json()
+    said = ask("POST", url, json=asked).json()
     sums = {path[0]: bucket["2"]["value"] for path, bucket in cells(said["aggregations"])}
     assert {currency: Decimal(str(value)) for currency, value in sums.items()} == {
         currency: to_decimal(Money(123_456, currency)) for currency in MINOR_UNITS
@@ -542,11 +545,12 @@ def test_a_refusal_is_told_in_its_own_words(
 def test_nobody_there_is_told_with_what_to_do_and_without_the_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with Dashboards() as gone:
-        port = gone.server_port
-    monkeypatch.setattr(sys, "argv", ["infra.dashboards", f"http://admin:secret@127.0.0.1:{port}"])
-    with pytest.raises(SystemExit) as ended:
-        __main__.main()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # so that it is nobody else's; it doesn't listen
+        url = f"http://admin:secret@127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(sys, "argv", ["infra.dashboards", url])
+        with pytest.raises(SystemExit) as ended:
+            __main__.main()
     said = str(ended.value.code)
     assert "Nothing answers" in said
     assert "make start_containers search=1" in said

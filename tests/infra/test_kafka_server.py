@@ -33,20 +33,20 @@ def write(brokers: str, topic: str, *values: bytes) -> None:
     producer = Producer({"bootstrap.servers": brokers, "acks": "all"})
     for value in values:
         producer.produce(topic, value)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
 
 
 def read(brokers: str, topic: str, count: int) -> list[bytes | None]:
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": "unused"})
     consumer.assign([TopicPartition(topic, 0, 0)])
-    found = consumer.consume(count, timeout=30)
+    found = consumer.consume(count, timeout=60)
     consumer.close()
     return [message.value() for message in found]
 
 
 def make_topic(brokers: str, name: str) -> None:
     admin = AdminClient({"bootstrap.servers": brokers})
-    admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(60)
 
 
 def test_what_was_acknowledged_is_still_there_after_kill_9_on_the_same_port(
@@ -88,7 +88,7 @@ def test_a_paused_broker_is_alive_and_silent_and_goes_on_where_it_was(server: Ka
 
     server.resume()
 
-    assert silent.flush(30) == 0
+    assert silent.flush(60) == 0
     assert read(server.brokers, "paused", 1) == [b"one"]
 
 
@@ -133,7 +133,7 @@ def test_a_broker_goes_when_its_owner_is_killed(tmp_path: Path) -> None:
         assert owner.stdout is not None
         broker = int(owner.stdout.readline())
         owner.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while runs(broker) and time.monotonic() < deadline:
         time.sleep(0.02)  # it isn't our child: no event tells of its end
     assert not runs(broker)
@@ -145,5 +145,8 @@ def runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     # An orphan that ended may stay a zombie where nobody reaps: that is an end too.
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # gone meanwhile, or there is no /proc
+        return not Path("/proc/self").exists()
+    return stat.rpartition(")")[2].split()[0] != "Z"

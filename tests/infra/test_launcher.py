@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -17,8 +18,12 @@ import pytest
 from infra import kafka_server, opensearch_server
 from infra.local_server import free_port
 
+SECONDS_MAX = 100.0
+"""For whatever some seconds are enough for, on a machine that does nothing else."""
+
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.timeout(400),  # each starts and stops all there is, one after the other
     *(
         pytest.mark.skipif(reason is not None, reason=f"no {name} on this machine: {reason}")
         for name, reason in (
@@ -68,7 +73,7 @@ class Launched:
         is_up = threading.Event()
         self._reader = threading.Thread(target=self._read, args=[is_up])
         self._reader.start()
-        assert is_up.wait(100), self.said
+        assert is_up.wait(SECONDS_MAX), self.said
         return self
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -83,8 +88,8 @@ class Launched:
         )
 
     def wait(self) -> int:
-        exit_code = self.process.wait(60)
-        self._reader.join(60)
+        exit_code = self.process.wait(SECONDS_MAX)
+        self._reader.join(SECONDS_MAX)
         return exit_code
 
     @property
@@ -108,14 +113,12 @@ class Launched:
 
     def is_all_gone(self) -> bool:
         # They are not our children: no event tells of their end.
-        deadline = time.monotonic() + 30
-        while self.running() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return not self.running()
+        return eventually(lambda: not self.running())
 
     def clean_up(self) -> None:
         for pid in self.running():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # ended by itself in this moment
+                os.kill(pid, signal.SIGKILL)
         if hasattr(self, "process"):
             self.wait()
             assert self.process.stdout is not None
@@ -140,21 +143,27 @@ def launched(tmp_path: Path) -> Iterator[Launched]:
     launched.clean_up()
 
 
-def eventually(ask: Callable[[], bool], seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
+def eventually(ask: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + SECONDS_MAX
     while not (is_so := ask()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return is_so
 
 
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=SECONDS_MAX) as client:
+        yield client
+
+
 def test_a_webhook_comes_through_and_all_stop_in_order_and_leave_nothing(
-    launched: Launched,
+    launched: Launched, http: httpx.Client
 ) -> None:
     launched.start()
-    taken = httpx.post(f"{launched.url('INGEST_PORT')}/webhooks/payments/orders", json=WEBHOOK)
+    taken = http.post(f"{launched.url('INGEST_PORT')}/webhooks/payments/orders", json=WEBHOOK)
     assert taken.status_code == 202
     order = f"{launched.url('PORT')}/orders/ord-1"
-    assert eventually(lambda: httpx.get(order).status_code == 200)
+    assert eventually(lambda: http.get(order).status_code == 200)
 
     launched.process.send_signal(signal.SIGINT)
 
@@ -201,14 +210,16 @@ def test_a_server_that_dies_ends_all_is_named_and_is_not_taken_for_alive(
     assert launched.run("stop").stdout == "nothing was running\n"
 
 
-def test_search_is_one_word_more_and_is_stopped_after_who_asks_it(launched: Launched) -> None:
+def test_search_is_one_word_more_and_is_stopped_after_who_asks_it(
+    launched: Launched, http: httpx.Client
+) -> None:
     launched.start("search")
     orders = f"{launched.url('PORT')}/webhooks/payments/orders"
-    assert httpx.post(orders, json=WEBHOOK).is_success
+    assert http.post(orders, json=WEBHOOK).is_success
     assert f"search     {launched.url('OPENSEARCH_PORT')}\n" in launched.said
 
     def found_in_opensearch() -> bool:
-        answer = httpx.get(f"{launched.url('PORT')}/search/events", params={"q": "ord-1"})
+        answer = http.get(f"{launched.url('PORT')}/search/events", params={"q": "ord-1"})
         said = answer.raise_for_status().json()
         return bool(said["source"] == "opensearch" and said["items"])
 
@@ -221,7 +232,9 @@ def test_search_is_one_word_more_and_is_stopped_after_who_asks_it(launched: Laun
     assert re.search(r"dev    \| .*stopped .*service=api", launched.said)
 
 
-def test_search_that_dies_is_named_and_all_else_goes_on(launched: Launched) -> None:
+def test_search_that_dies_is_named_and_all_else_goes_on(
+    launched: Launched, http: httpx.Client
+) -> None:
     launched.start("search")
     (opensearch,) = launched.running("SingleNode")
 
@@ -230,11 +243,11 @@ def test_search_that_dies_is_named_and_all_else_goes_on(launched: Launched) -> N
     assert eventually(lambda: "OpenSearch ended by itself" in launched.said), launched.said
     api = launched.url("PORT")
     assert eventually(
-        lambda: "degraded" in httpx.get(f"{api}/health/ready").json()["checks"]["search"]
+        lambda: "degraded" in http.get(f"{api}/health/ready").json()["checks"]["search"]
     )
-    assert httpx.get(f"{api}/health/ready").is_success
-    assert httpx.post(f"{api}/webhooks/payments/orders", json=WEBHOOK).status_code == 202
-    found = httpx.get(f"{api}/search/events", params={"q": "ord-1"}).raise_for_status().json()
+    assert http.get(f"{api}/health/ready").is_success
+    assert http.post(f"{api}/webhooks/payments/orders", json=WEBHOOK).status_code == 202
+    found = http.get(f"{api}/search/events", params={"q": "ord-1"}).raise_for_status().json()
     assert found["source"] == "postgres"
     assert found["items"]
 
@@ -244,7 +257,9 @@ def test_search_that_dies_is_named_and_all_else_goes_on(launched: Launched) -> N
     assert launched.is_all_gone(), launched.running()
 
 
-def test_search_in_the_background_is_told_or_refused_never_left_out(launched: Launched) -> None:
+def test_search_in_the_background_is_told_or_refused_never_left_out(
+    launched: Launched, http: httpx.Client
+) -> None:
     without = launched.run("start", "--local")
     assert "OPENSEARCH_URLS" not in without.stdout
     refused = launched.run("start", "--local", "--search")
@@ -255,7 +270,7 @@ def test_search_in_the_background_is_told_or_refused_never_left_out(launched: La
     started = launched.run("start", "--local", "--search")
 
     assert f"export OPENSEARCH_URLS={launched.url('OPENSEARCH_PORT')}\n" in started.stdout
-    assert httpx.get(launched.url("OPENSEARCH_PORT")).is_success
+    assert http.get(launched.url("OPENSEARCH_PORT")).is_success
     launched.run("stop")
     assert launched.is_all_gone(), launched.running()
 
