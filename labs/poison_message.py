@@ -10,14 +10,14 @@ to blame may go, to a place that keeps it with its reason, and the queue moves w
 import asyncio
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from uuid import UUID
 
 import psycopg
 import uvloop
-from confluent_kafka import Consumer, Message, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from psycopg_pool import AsyncConnectionPool
@@ -26,6 +26,7 @@ from labs.ground import database, show
 from labs.kafka_ground import (
     APPLIED,
     APPLY,
+    PATIENCE_SECONDS,
     applied,
     broker,
     consuming,
@@ -60,8 +61,8 @@ POISON = (
     encode(UUIDv7s().next(), "ann", Kind.ORDER, NO_ID, SystemClock().now()),
 )
 BATCH_MAX = 50
-QUIET_SECONDS = 2.0
-"""Nothing was applied for so long: this is how it stays."""
+LOOK_SECONDS = 0.5
+"""Between two looks whether this is how it stays."""
 
 TOPIC = "poison"
 DEAD_LETTERS = TOPIC + DEAD_LETTER_SUFFIX
@@ -73,28 +74,44 @@ class Naive:
     """What a consumer without the pattern has at hand."""
 
     def __init__(
-        self, way: str, connection: psycopg.Connection, consumer: Consumer, producer: Producer
+        self,
+        way: str,
+        brokers: str,
+        connection: psycopg.Connection,
+        consumer: Consumer,
+        producer: Producer,
+        behind_poison: int,
     ) -> None:
         self.way = way
+        self.brokers = brokers
         self.connection = connection
         self.consumer = consumer
         self.producer = producer
         self.dead_letters = f"{way.replace(' ', '-').replace(',', '')}{DEAD_LETTER_SUFFIX}"
-        self._applied_at = time.monotonic() + 10  # to join
+        self.behind_poison = behind_poison
+        """Messages that are poison, or have some in front of them."""
 
-    def batches(self, limit: int) -> Iterator[list[Message]]:
-        while time.monotonic() - self._applied_at < QUIET_SECONDS:
+    def batches(self, limit: int, *, left: int = 0) -> Iterator[list[Message]]:
+        """Until no more than `left` are pending, and this is how it stays."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        look_at = time.monotonic() + LOOK_SECONDS
+        while True:
             if found := self.consumer.consume(limit, 0.2):
                 yield found
+            if time.monotonic() > look_at:
+                if pending(self.brokers, TOPIC, self.way) <= left:
+                    return
+                look_at = time.monotonic() + LOOK_SECONDS
+                if look_at > deadline:
+                    raise TimeoutError(f"{self.way}: more is pending than should stay")
 
     def apply(self, message: Message) -> None:
         """Raises for poison."""
         self.connection.execute(APPLY, (self.way, *what_is_told(message.value())))
-        self._applied_at = time.monotonic()
 
 
 def retry_for_ever(naive: Naive) -> None:
-    for (message,) in naive.batches(1):
+    for (message,) in naive.batches(1, left=naive.behind_poison):
         try:
             naive.apply(message)
         except Exception:
@@ -151,8 +168,8 @@ async def run() -> None:
             async with pool.connection() as connection:
                 await connection.execute(APPLIED)
             make_topic(brokers, TOPIC)
-            _tell(brokers)
-            rows = [await _tried(brokers, pool, *way) for way in WAYS]
+            behind_poison = _tell(brokers)
+            rows = [await _tried(brokers, pool, behind_poison, *way) for way in WAYS]
             rows += await _ours(brokers, pool)
         reasons = _reasons(brokers)
     show(
@@ -163,8 +180,10 @@ async def run() -> None:
     show("Our dead letters", ("error class, message", "count"), list(reasons.items()))
 
 
-def _tell(brokers: str) -> None:
-    """Poison comes under a user's key, so that users have it in front of their own."""
+def _tell(brokers: str) -> int:
+    """Poison comes under a user's key, so that users have it in front of their own. How many
+    messages are poison, or behind some.
+    """
     chance = random.Random(4)
     webhooks = mixed(
         histories("poison", orders=ORDERS, webhooks=WEBHOOKS, users=USERS, chance=chance), chance
@@ -173,13 +192,23 @@ def _tell(brokers: str) -> None:
     for at, value in enumerate(POISON, start=1):
         place = len(webhooks) * at // (len(POISON) + 1)
         messages.insert(place, (webhooks[place].user_id, value))
+    places: dict[int | None, list[bool]] = defaultdict(list)
+
+    def delivered(_fault: KafkaError | None, message: Message) -> None:
+        places[message.partition()].append(message.value() in POISON)
+
     with sender(brokers) as producer:
         for key, value in messages:
-            producer.produce(TOPIC, value, key)
+            producer.produce(TOPIC, value, key, on_delivery=delivered)
+    return sum(len(are) - are.index(True) for are in places.values() if True in are)
 
 
 async def _tried(
-    brokers: str, pool: AsyncConnectionPool, way: str, consume: Callable[[Naive], None]
+    brokers: str,
+    pool: AsyncConnectionPool,
+    behind_poison: int,
+    way: str,
+    consume: Callable[[Naive], None],
 ) -> tuple[object, ...]:
     def until_quiet() -> str:
         with (
@@ -187,7 +216,7 @@ async def _tried(
             member(brokers, TOPIC, way, enable_auto_commit="false") as consumer,
             sender(brokers) as producer,
         ):
-            naive = Naive(way, connection, consumer, producer)
+            naive = Naive(way, brokers, connection, consumer, producer, behind_poison)
             make_topic(brokers, naive.dead_letters, TOO_SMALL if consume is drop_the_error else {})
             consume(naive)
         return naive.dead_letters
@@ -210,8 +239,7 @@ async def _ours(brokers: str, pool: AsyncConnectionPool) -> list[tuple[object, .
         our_consumer(brokers, TOPIC, "ours", PostgresDatabase(pool), BATCH_MAX) as consume,
         consuming(consume),
     ):
-        await until(lambda: consume.waits_for is not None)
-        await asyncio.sleep(QUIET_SECONDS)
+        await until(lambda: (consume.waits_for or "").startswith("dead letters"))
         await look("ours, its dead letters refused")
         _repair(brokers)
         await until(lambda: pending(brokers, TOPIC, "ours") == 0)
@@ -239,7 +267,7 @@ def _repair(brokers: str) -> None:
 def _reasons(brokers: str) -> Counter[str]:
     found: Counter[str] = Counter()
     with member(brokers, DEAD_LETTERS, "reader") as consumer:
-        for letter in consumer.consume(len(POISON), 10):
+        for letter in consumer.consume(len(POISON), PATIENCE_SECONDS):
             said = dict(letter.headers() or ())
             reason = (said[DeadLetterHeader.ERROR_CLASS], said[DeadLetterHeader.ERROR_MESSAGE])
             found[": ".join(each.decode() for each in reason if isinstance(each, bytes))] += 1

@@ -36,6 +36,7 @@ from labs.ground import database, show
 from labs.kafka_ground import (
     APPLIED,
     APPLY,
+    PATIENCE_SECONDS,
     broker,
     history,
     make_topic,
@@ -262,7 +263,7 @@ async def _join(groups: Sequence[Group], members: int) -> None:
 def _has_members(brokers: str, group: str, members: int) -> bool:
     """And all of them have their partitions."""
     admin = AdminClient(quiet(brokers))
-    found = admin.describe_consumer_groups([group])[group].result(10)
+    found = admin.describe_consumer_groups([group])[group].result(PATIENCE_SECONDS)
     return found.state is ConsumerGroupState.STABLE and len(found.members) == members
 
 

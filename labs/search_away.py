@@ -10,7 +10,7 @@ that follows the log has nobody waiting, and knows where it stopped.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -61,6 +61,7 @@ class Seen:
     name: str
     take: "Take"
     waits: dict[str, list[float]] = field(default_factory=dict)
+    sent_in: set[str] = field(default_factory=set)
     taken: int = 0
 
     def row(self, missing: int) -> tuple[object, ...]:
@@ -172,9 +173,9 @@ async def run() -> None:
                 asyncio.create_task(_send(follows, stage)),
                 asyncio.create_task(_watch(watched, running, server, stage)),
             ]
-            away_seconds = await _trouble(server, stage)
+            away_seconds = await _trouble(server, stage, (theirs, follows))
             back_at = time.monotonic()
-            await asyncio.sleep(BACK_SECONDS)
+            await _spend(BACK_SECONDS, stage, (theirs, follows))
             stage.is_over = True
             await asyncio.gather(*tasks)
             await _answered(stage)
@@ -198,18 +199,32 @@ async def run() -> None:
     print(f"payment-manager search verify: {'nothing differs' if verified == 0 else 'DIFFERS'}")
 
 
-async def _trouble(server: OpenSearchServer, stage: Stage) -> float:
+async def _trouble(server: OpenSearchServer, stage: Stage, ways: Sequence[Seen]) -> float:
     """How long it was away, from its death on."""
-    await asyncio.sleep(WELL_SECONDS)
+    await _spend(WELL_SECONDS, stage, ways)
     server.pause()
     stage.phase = HANGS
-    await asyncio.sleep(HANG_SECONDS)
+    await _spend(HANG_SECONDS, stage, ways)
     server.kill()
     stage.phase, died_at = DEAD, time.monotonic()
-    await asyncio.sleep(DEAD_SECONDS)
+    await _spend(DEAD_SECONDS, stage, ways)
+    # What a dead one doesn't take is over at once.
+    await _until(lambda: all(DEAD in each.waits for each in ways))
     await asyncio.to_thread(server.start)
     stage.phase = BACK
     return time.monotonic() - died_at
+
+
+async def _spend(seconds: float, stage: Stage, ways: Sequence[Seen]) -> None:
+    """So long, or until a busy machine has sent a webhook each way."""
+    await asyncio.sleep(seconds)
+    await _until(lambda: all(stage.phase in each.sent_in for each in ways))
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not is_so():  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 # ── Webhooks, and what is seen of them ────────────────────────────────────────────────────────────
@@ -228,6 +243,7 @@ async def _send(seen: Seen, stage: Stage) -> None:
     for number in count():
         if stage.is_over:
             return
+        seen.sent_in.add(stage.phase)
         task = asyncio.create_task(one(stage.phase))
         stage.under_way.add(task)
         task.add_done_callback(stage.under_way.discard)

@@ -127,7 +127,9 @@ def _rebuild(
     server: OpenSearchServer, running: LabService, client: httpx.Client
 ) -> tuple[list[tuple[object, ...]], dict[str, Any]]:
     """What is answered before, after the indices were deleted, while they are built, afterwards."""
-    stages = {"refilled in place": _refilled_in_place(server), "ours: there": _ask(_ours(client))}
+    stages = {"refilled in place": _refilled_in_place(server)}
+    _until_it_answers(client)
+    stages["ours: there"] = _ask(_ours(client))
     there = stages["ours: there"].found[0]
     deleted = [f"{name}-2*" for name in NAMES]
     _opensearch(server, "DELETE", f"/{','.join(deleted)}")
@@ -138,28 +140,38 @@ def _rebuild(
     ):
         built = _reindex(running)
     stages["… being built"] = meanwhile
-    # Who found nothing there leaves it alone for some seconds.
-    until(lambda: client.get(QUESTION).json()["source"] == "opensearch")
+    _until_it_answers(client)
     stages["… there again"] = _ask(_ours(client))
     return [asked.row(name, there) for name, asked in stages.items()], built
 
 
+def _until_it_answers(client: httpx.Client) -> None:
+    """Who found nothing there, or waited for too long, leaves search alone for some seconds."""
+    until(lambda: client.get(QUESTION).json()["source"] == "opensearch")
+
+
 def _refilled_in_place(server: OpenSearchServer) -> Asked:
     """As it is often done: the index is deleted, made again and filled, and asked meanwhile."""
+    _make(server)
     _refill(server, per_second=None)
     with (
         httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
         _asking(_in_place(client)) as asked,
     ):
         _opensearch(server, "DELETE", f"/{THEIR_INDEX}")
+        _make(server)
+        until(lambda: 0 in asked.found)  # somebody asks now, on a busy machine too
         _refill(server, per_second=REFILLED_PER_SECOND)
     return asked
 
 
-def _refill(server: OpenSearchServer, per_second: int | None) -> None:
-    """With the documents of our disputes, and not faster than they would come from a database."""
+def _make(server: OpenSearchServer) -> None:
     mapping = {"properties": {"status": {"type": "keyword"}}}
     _opensearch(server, "PUT", f"/{THEIR_INDEX}", {"mappings": mapping})
+
+
+def _refill(server: OpenSearchServer, per_second: int | None) -> None:
+    """With the documents of our disputes, and not faster than they would come from a database."""
     copied = {"source": {"index": "disputes", "size": 100}, "dest": {"index": THEIR_INDEX}}
     pace = f"requests_per_second={-1 if per_second is None else per_second}"
     _opensearch(server, "POST", f"/_reindex?refresh=true&{pace}", copied)

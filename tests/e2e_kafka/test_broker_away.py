@@ -49,7 +49,7 @@ async def test_a_broker_that_hangs_and_one_that_dies_cost_no_webhook_and_no_answ
             await load.more(100)
             # What is looked at meanwhile must be there: an order that was applied.
             await asyncio.to_thread(eventually, lambda: applied(deployment), timeout=60)
-            leave()
+            await asyncio.to_thread(leave)  # beside the load, whose answers are timed
             await asyncio.to_thread(look_around_for, deployment, load, AWAY_SECONDS)
             await asyncio.to_thread(come_back)
             await load.more(100, timeout=60)
