@@ -1,21 +1,25 @@
 """Starts in any order, stops in good order: exit code 0, within seconds, nothing lost."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.kafka_server import KafkaServer
+from payment_manager.adapters.kafka import topics
 from payment_manager.adapters.postgres.server_processes import running_on
+from payment_manager.settings import IngestSettings, load
 from tests.e2e.chaos import under_load
 from tests.e2e.service import Service
 from tests.e2e_kafka.chaos import assert_settles
 from tests.e2e_kafka.conftest import Deploy
 from tests.e2e_kafka.deployment import Deployment
-from tests.e2e_kafka.topics import Topics
+from tests.e2e_kafka.topics import PARTITIONS, Topics
 
 STOP_SECONDS_MAX = 30.0
 """Then whoever runs services usually kills them. It takes a second or two on a quiet machine: an
@@ -93,6 +97,25 @@ def test_a_stop_while_waiting_for_the_broker_leaves_nothing_behind(
         assert service.ended(STOP_SECONDS_MAX) in (0, 128 + how)
         assert "Traceback" not in service.said
     assert running_on(deployment.api.cluster) == []
+
+
+async def test_a_broker_that_stands_still_once_it_was_reached_is_waited_for(
+    own_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that is busy with its own start."""
+    made = Topics(own_kafka.brokers, "still")
+    settings = load(IngestSettings, **{name.lower(): said for name, said in made.settings.items()})
+    reached = topics._reached
+
+    async def then_it_stands_still(*asked: Any) -> None:
+        await reached(*asked)
+        own_kafka.pause()
+        asyncio.get_running_loop().call_later(4, own_kafka.resume)
+
+    monkeypatch.setattr(topics, "_reached", then_it_stands_still)
+    await topics.ensure_topics(settings)
+    assert made.ends(made.orders) == [0] * PARTITIONS
+    made.close()
 
 
 async def test_a_stop_while_the_broker_is_away_takes_seconds_too_and_loses_nothing(

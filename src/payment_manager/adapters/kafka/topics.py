@@ -33,6 +33,7 @@ its logs first on a busy machine.
 _TRY_AGAIN_SECONDS = 1.0
 _ASK_SECONDS = 2.0
 _CHANGE_SECONDS = 20.0
+"""For each step with a broker that was reached: one that is busy with its own start isn't away."""
 
 _TOPIC_RETENTION_MS = 30 * 24 * 3600 * 1000
 """Time enough to repair what keeps consumers from applying: what is older is gone."""
@@ -138,7 +139,7 @@ async def _reached(admin: AdminClient, settings: TopicSettings) -> None:
     deadline = loop.time() + REACHABLE_SECONDS
     while True:
         try:
-            await asyncio.to_thread(_topics, admin)
+            await asyncio.to_thread(_topics, admin, _ASK_SECONDS)
             return
         except KafkaException as error:
             reason = error.args[0].name()
@@ -156,7 +157,7 @@ async def _reached(admin: AdminClient, settings: TopicSettings) -> None:
 def _set_up(admin: AdminClient, wanted: Sequence[_Wanted]) -> list[str]:
     """What is wrong, a line each."""
     try:
-        there = _topics(admin)
+        there = _topics(admin, _CHANGE_SECONDS)
         faults = _create(admin, [topic for topic in wanted if topic.name not in there])
         if faults:
             return faults
@@ -171,9 +172,9 @@ def _set_up(admin: AdminClient, wanted: Sequence[_Wanted]) -> list[str]:
     ]
 
 
-def _topics(admin: AdminClient) -> dict[str, TopicMetadata]:
+def _topics(admin: AdminClient, patience_seconds: float) -> dict[str, TopicMetadata]:
     admin.poll(0)  # its log lines
-    found = admin.list_topics(timeout=_ASK_SECONDS).topics
+    found = admin.list_topics(timeout=patience_seconds).topics
     return {name: topic for name, topic in found.items() if topic.error is None}
 
 
@@ -199,7 +200,7 @@ def _all_there(admin: AdminClient, wanted: Sequence[_Wanted]) -> dict[str, Topic
     """A broker hears of a new topic only some moments after it was made."""
     deadline = time.monotonic() + _CHANGE_SECONDS
     while True:
-        there = _topics(admin)
+        there = _topics(admin, _CHANGE_SECONDS)
         missing = [topic.name for topic in wanted if topic.name not in there]
         if not missing:
             return there
