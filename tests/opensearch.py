@@ -16,6 +16,9 @@ import pytest
 
 from infra.opensearch_server import OpenSearchServer, why_not
 
+TIMEOUT_SECONDS = 360
+"""For a test with which a node may start, or one that starts it again: each start may take 120."""
+
 SECONDS_MAX = 60.0
 """For an answer where only what it says matters: milliseconds, and a busy machine."""
 

@@ -7,13 +7,17 @@ very same.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 
+import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from payment_manager.adapters.opensearch import questions as of_opensearch
+from payment_manager.adapters.postgres.search import questions as of_postgres
 from payment_manager.adapters.postgres.seed import seed
 from payment_manager.application.ports import (
     AnalyticsAsked,
@@ -41,7 +45,7 @@ from payment_manager.domain.dispute_id import dispute_id_of
 from payment_manager.domain.order import HoldReason, SetHold
 from tests.adapters.world import World
 from tests.clock import TODAY_AT_NOON, FakeClock
-from tests.opensearch import IndexNames
+from tests.opensearch import SECONDS_MAX, IndexNames
 from tests.webhooks import BOB, chargeback_webhook, order_webhook
 
 DAYS = 40
@@ -85,6 +89,21 @@ INSTANTS = (
     *("2026-03-29T01:30:00Z", "2026-10-25T00:30:00Z", "2026-03-01T00:00:00-11:00"),
 )
 """Around the bounds of days, weeks and months, in and out of UTC."""
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Sources may take as long as a busy machine needs. Else a question would be given up, or its
+    page be short, where only what it says is tested.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(of_opensearch, "ANSWER_SECONDS_MAX", SECONDS_MAX)
+        for name in ("WALK_SECONDS_MAX", "WALK_SECONDS_OF_ID", "QUEUE_SECONDS_MAX"):
+            patch.setattr(of_postgres, name, SECONDS_MAX)
+        for name in ("_WALKING", "_LISTING", "_COUNTING"):
+            bounds = {"statement_timeout": f"{SECONDS_MAX:.0f}s"}
+            patch.setattr(of_postgres, name, {**getattr(of_postgres, name), **bounds})
+        yield
 
 
 async def make(pool: AsyncConnectionPool) -> None:

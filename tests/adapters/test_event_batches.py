@@ -6,7 +6,7 @@ for one that begins at the very moment when batches are being forgotten.
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from psycopg import AsyncConnection
@@ -53,6 +53,19 @@ async def following(whole: PostgresWholeLog) -> Checkpoint:
     return checkpoint
 
 
+async def forgotten(
+    batches: PostgresEventBatches, expected: int, now: datetime = TODAY_AT_NOON
+) -> int:
+    """In as many rounds as so many take: whatever runs on this server holds batches back, as its
+    autovacuum does for a moment.
+    """
+    count = 0
+    async with asyncio.timeout(60):
+        while count < expected:
+            count += await batches.forget(now)
+    return count
+
+
 def ids(stretch: Stretch) -> list[str]:
     return [event.order_id for event in stretch.events]
 
@@ -67,11 +80,11 @@ async def test_where_nothing_is_projected_all_that_is_committed_goes(
             " VALUES (now(), now(), 1, 0)"
         )
         await take(apply, "c")
-        await batches.forget(TODAY_AT_NOON)
+        assert await forgotten(batches, 2) == 2
         await slow.commit()
     # What is behind an open transaction stays for the next round.
     assert await query(COUNT) == [(2,)]
-    assert await batches.forget(TODAY_AT_NOON) == 2
+    assert await forgotten(batches, 2) == 2
     assert await query(COUNT) == [(0,)]
 
 
@@ -85,12 +98,12 @@ async def test_what_a_projection_has_not_passed_stays(
     checkpoint = await following(whole)
     await take(apply, "a", "b", "c")
 
-    assert await batches.forget(TODAY_AT_NOON) == 1
+    assert await forgotten(batches, 1) == 1
     piece = await tail.after(checkpoint, 2)
     assert ids(piece) == ["a", "b"]
     assert await batches.forget(TODAY_AT_NOON) == 0
     assert await tail.save(checkpoint, piece.checkpoint, [])
-    assert await batches.forget(TODAY_AT_NOON) == 2
+    assert await forgotten(batches, 2) == 2
     assert ids(await tail.after(piece.checkpoint, 2)) == ["c"]
 
 
@@ -109,7 +122,7 @@ async def test_the_slowest_of_two_projections_counts(
     assert await batches.forget(TODAY_AT_NOON) == 0
     assert ids(await tail.after(built, 9)) == ["a", "b"]
     await whole.abandon()
-    assert await batches.forget(TODAY_AT_NOON) == 2
+    assert await forgotten(batches, 2) == 2
 
 
 async def test_nothing_goes_while_one_is_being_set_up(
@@ -134,8 +147,8 @@ async def test_a_build_that_begins_while_batches_are_being_forgotten_misses_none
     await take(apply, "old")
     async with await AsyncConnection.connect(database_url) as holding:
         await holding.execute("SELECT FROM event_batches FOR UPDATE")
-        forgetting = asyncio.create_task(batches.forget(TODAY_AT_NOON))
-        async with asyncio.timeout(20):
+        forgetting = asyncio.create_task(forgotten(batches, 1))
+        async with asyncio.timeout(60):
             while not await query("SELECT pid FROM pg_locks WHERE NOT granted"):
                 await asyncio.sleep(0.005)
         checkpoint = await whole.begin("b-1")
@@ -201,7 +214,7 @@ async def test_slices_end_anywhere(
             " LATERAL (SELECT now() + n * interval '1 min') AS t (at)",
             rows,
         )
-    assert await batches.forget(TODAY_AT_NOON) == 15
+    assert await forgotten(batches, 15) == 15
     assert await query(COUNT) == [(0,)]
 
 
@@ -222,7 +235,7 @@ async def test_a_projection_that_stands_still_for_a_month_is_dropped_and_told(
     assert await batches.forget(LATER - timedelta(days=2)) == 0
     assert await tail.checkpoint() is not None
 
-    assert await batches.forget(LATER) == 1
+    assert await forgotten(batches, 1, LATER) == 1
 
     assert await tail.checkpoint() is None
     assert "projection_dropped" in capsys.readouterr().out

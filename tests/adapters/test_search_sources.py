@@ -7,7 +7,7 @@ one is enough for all tests.
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -51,9 +51,9 @@ from tests.adapters import search_world
 from tests.adapters.search_world import LONG_ID, REASONS, Truth
 from tests.clock import FakeClock
 from tests.conftest import clone
-from tests.opensearch import IndexNames
+from tests.opensearch import SECONDS_MAX, TIMEOUT_SECONDS, IndexNames
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(TIMEOUT_SECONDS)]
 
 Value = TypeVar("Value")
 Row = LoggedEvent | DisputeState
@@ -71,6 +71,12 @@ class Search:
     sources: dict[str, SearchSource]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def patient() -> Iterator[None]:
+    with search_world.patience():
+        yield
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def search(
     postgres_server: str, template_database: str, opensearch_server: OpenSearchServer
@@ -80,7 +86,7 @@ async def search(
     clock = FakeClock()
     async with (
         _database(postgres_server, template_database) as pool,
-        search_client(opensearch_server.url, None, 10.0) as client,
+        search_client(opensearch_server.url, None, SECONDS_MAX) as client,
     ):
         await search_world.make(pool)
         index, tail = OpenSearchIndex(client, aliases, clock), PostgresEventTail(pool)
@@ -94,6 +100,7 @@ async def search(
 async def _database(server: str, template: str) -> AsyncIterator[AsyncConnectionPool]:
     with clone(server, template) as url:
         async with connection_pool(url, size_max=8) as pool:
+            pool.timeout = SECONDS_MAX
             yield pool
 
 

@@ -6,10 +6,12 @@ set of what it has taken, and both must always say the same.
 """
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from payment_manager.adapters.postgres.search.snapshots import Snapshot
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 
 
 @pytest.mark.parametrize("text", ["3:3:", "10:20:10,14,15", "752:753:752", "1:5000000000:1"])
@@ -31,6 +33,7 @@ snapshots = st.builds(
 )
 
 
+@CALM
 @given(snapshots, snapshots)
 def test_together_they_see_what_either_sees(one: Snapshot, other: Snapshot) -> None:
     both = one | other
@@ -41,6 +44,7 @@ def test_together_they_see_what_either_sees(one: Snapshot, other: Snapshot) -> N
     assert Snapshot.parse(str(both)) == both
 
 
+@CALM
 @given(snapshots, st.integers(3, 35))
 def test_cut_off_it_sees_nothing_behind(whole: Snapshot, last: int) -> None:
     cut = whole.up_to(last)
@@ -84,6 +88,7 @@ steps = st.lists(
 )
 
 
+@CALM
 @given(steps)
 def test_whatever_ends_when_each_transaction_is_taken_once(history: list[tuple[str, int]]) -> None:
     server, taken = _Server(), set[int]()

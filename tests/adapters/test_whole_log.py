@@ -192,7 +192,7 @@ async def test_a_build_beside_writers_has_everything_as_of_one_moment(
 ) -> None:
     """What it read, and what the tail brought up to that moment: as many as are counted."""
     whole, tail = PostgresWholeLog(pool, past.archive), PostgresEventTail(pool)
-    stopped = asyncio.Event()
+    stopped, many = asyncio.Event(), asyncio.Event()
 
     async def write() -> None:
         clock, ids = FakeClock(), _ids(1)
@@ -201,6 +201,8 @@ async def test_a_build_beside_writers_has_everything_as_of_one_moment(
         while not stopped.is_set():
             n += 1
             await apply([as_webhook(order_webhook(f"new-{n}-{m}")) for m in range(3)])
+            if n == 10:
+                many.set()
 
     writing = asyncio.create_task(write())
     checkpoint = await whole.begin("b-1")
@@ -211,6 +213,8 @@ async def test_a_build_beside_writers_has_everything_as_of_one_moment(
         pages += 1
         if pages == 5:
             await past.retire(past.archive)
+            async with asyncio.timeout(60):
+                await many.wait()
     async for rows in whole.orders():
         orders |= {order.order_id for order in rows}
     checkpoint = await _caught_up(tail, checkpoint, None, events, orders)
