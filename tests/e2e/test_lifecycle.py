@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -84,10 +83,10 @@ def test_what_is_under_way_is_answered_before_a_stop(start_service: StartService
 
 
 def test_a_second_signal_does_not_wait(start_service: StartService) -> None:
-    service = start_service()
+    service = start_service(HTTP_SILVERGATE_CLIENT_TIMEOUT="100s", SHUTDOWN_TIMEOUT="100s")
     with service.client() as api, service.provider() as provider:
         send(api, ORDERS, order_webhook("ord-1"))
-        provider.post("/faults", json={"fault": "slow", "delay_ms": 15_000})
+        provider.post("/faults", json={"fault": "slow", "delay_ms": 100_000})
     # The simulated provider's, which is cut off in the middle of its delay.
     service.expected |= {
         "Cancel 1 running task(s), timeout graceful shutdown exceeded",
@@ -105,9 +104,7 @@ def test_a_second_signal_does_not_wait(start_service: StartService) -> None:
     service.process.send_signal(signal.SIGTERM)
     service.wait_for_log("stopping", forced=False)
     service.process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    assert service.ended() == 0
-    assert time.monotonic() - began < 8
+    assert service.ended() == 0  # in less than the capture's 100 seconds
     caller.join()
     assert running_on(service.cluster) == []
 
@@ -138,7 +135,7 @@ def test_a_signal_during_the_start_ends_it_and_leaves_nothing_behind(
         code = service.ended()
         assert code in (0, 128 + how)
         assert "Traceback" not in service.said
-        eventually(lambda: running_on(service.cluster) == [], timeout=2)
+        eventually(lambda: running_on(service.cluster) == [])
     finally:
         service.clean_up()
 
@@ -225,7 +222,7 @@ def test_the_log_for_people_is_plain_text(tmp_path: Path) -> None:
     service = Service(tmp_path / "service", LOG_FORMAT="console")
     service.launch()
     try:
-        eventually(lambda: any("service=api" in line for line in service.lines), timeout=40)
+        eventually(lambda: any("service=api" in line for line in service.lines))
         assert service.stop() == 0
     finally:
         service.clean_up()
