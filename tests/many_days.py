@@ -19,12 +19,13 @@ from payment_manager.adapters.postgres.partitions.days import TABLES, table_of
 from payment_manager.adapters.postgres.partitions.native import begin_of, end_of
 from payment_manager.adapters.postgres.statements import SQL
 from payment_manager.application.ports import LogDay, Space
+from tests.clock import TODAY_AT_NOON
 from tests.conftest import database_on
 
 KINDS = ("webhook_received", "hold_set", "hold_cleared", "capture_requested", "capture_completed")
 RARE = "capture_failed"
 
-TODAY = datetime.now(UTC).date()
+TODAY = TODAY_AT_NOON.date()
 AHEAD = timedelta(days=7)
 
 _DAYS_AT_ONCE = 100  # each takes a few locks until the transaction ends

@@ -234,11 +234,25 @@ def dispute(dispute_id: UUID, order_id: str) -> DisputeState:
     )  # fmt: skip
 
 
-async def test_two_builds_at_once_are_refused_in_words(log: Log, index: Index) -> None:
+async def test_two_builds_at_once_are_refused_in_words(
+    log: Log, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "BUILD_WAIT_SECONDS", 0.0)
     async with log.building():
         with pytest.raises(BuildUnderWay, match="another process"):
             await built(log, index)
     assert index.calls["start_build"] == 0
+
+
+async def test_whoever_only_looks_whether_there_is_a_build_is_none(
+    log: Log, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "BUILD_WAIT_SECONDS", 60.0)
+    async with log.building():
+        building = asyncio.create_task(built(log, index))
+        await asyncio.sleep(3 * build_module.LEAD_ASK_SECONDS)
+    await building
+    assert index.calls["start_build"] == 1
 
 
 async def test_who_never_gives_up_the_lead_is_named(log: Log, index: Index) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from payment_manager.application import build_search as build_module
 from payment_manager.application import project as project_module
 from payment_manager.application.build_search import BuildSearch, BuildUnderWay
 from payment_manager.application.check_search import WatchSearch, verify
@@ -233,7 +234,8 @@ async def test_nothing_is_saved_where_nothing_came() -> None:
     assert projection.log.calls["save"] == saved
 
 
-async def test_while_another_builds_it_is_said_so() -> None:
+async def test_while_another_builds_it_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "BUILD_WAIT_SECONDS", 0.0)
     projection = Projection()
     async with projection.log.building():
         with pytest.raises(BuildUnderWay):

@@ -10,7 +10,13 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from secrets import token_hex
 from time import monotonic
@@ -48,6 +54,9 @@ LEAD_ASK_SECONDS = 0.05
 """Whoever leads gives the lead up every two seconds, for a moment: asked several times in it."""
 
 LEAD_WAIT_SECONDS = 60.0
+
+BUILD_WAIT_SECONDS = 1.0
+"""Whoever only looks whether there is a build is taken for one, for a moment."""
 
 TELL_SECONDS = 10.0
 """Between two lines in the log."""
@@ -103,7 +112,7 @@ class BuildSearch:
 
     async def run(self, why: str, on_progress: Progress = no_progress) -> Built:
         """Raises `BuildUnderWay`, `BuildFailed` where the counts differ, `Unavailable`."""
-        async with self._whole.building() as builds:
+        async with _asked(self._whole.building, BUILD_WAIT_SECONDS) as builds:
             if not builds:
                 raise BuildUnderWay("search is being built by another process: wait for its end")
             began = monotonic()
@@ -287,11 +296,22 @@ async def let_answer(index: SearchIndex, build: str) -> None:
 @asynccontextmanager
 async def lead(tail: EventTail) -> AsyncGenerator[None, None]:
     """Nobody else projects meanwhile. Raises `BuildFailed` where another keeps the lead."""
-    deadline = monotonic() + LEAD_WAIT_SECONDS
+    async with _asked(tail.leading, LEAD_WAIT_SECONDS) as leads:
+        if not leads:
+            raise BuildFailed("another process projects and does not give up the lead")
+        yield
+
+
+@asynccontextmanager
+async def _asked(
+    leading: Callable[[], AbstractAsyncContextManager[bool]], seconds: float
+) -> AsyncGenerator[bool, None]:
+    """Whether this process is the one, once it was asked for so long."""
+    deadline = monotonic() + seconds
     async with AsyncExitStack() as stack:
-        while not await stack.enter_async_context(tail.leading()):
+        while not (leads := await stack.enter_async_context(leading())):
             await stack.aclose()
             if monotonic() > deadline:
-                raise BuildFailed("another process projects and does not give up the lead")
+                break
             await asyncio.sleep(LEAD_ASK_SECONDS)
-        yield
+        yield leads
