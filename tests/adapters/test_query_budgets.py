@@ -40,6 +40,8 @@ from tests.many_days import (
 from tests.plans import Explained, ExplainingReadModel, explained
 from tests.webhooks import as_webhook, order_webhook
 
+pytestmark = pytest.mark.integration  # the fixtures that need a server are chosen at run time
+
 FEW, MANY = 3, 800
 BUSY_EVENTS = 1_500
 QUIET_EVENTS = 6

@@ -193,6 +193,7 @@ async def test_a_walk_by_cursor_shows_no_row_twice(monkeypatch: pytest.MonkeyPat
     assert walks[-1][-1] == 0
 
 
+@pytest.mark.integration  # on a server of the lab's own
 async def test_the_same_rows_cost_fewer_pages_the_better_they_lie(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
