@@ -31,7 +31,7 @@ from tests.e2e.conftest import StartService
 from tests.e2e.load import Load, Sent
 from tests.e2e.service import SECRET, Service
 from tests.e2e.test_hostile import NO_JSON, WRONG_VALUES, status_of
-from tests.e2e.wire import CHARGEBACKS, ORDERS, problem_of, send
+from tests.e2e.wire import CHARGEBACKS, ORDERS, problem_of, send, send_as_provider
 from tests.kafka import broker_at
 from tests.topics import make_topic, messages_in
 from tests.webhooks import ANN, chargeback_webhook, order_webhook
@@ -51,13 +51,6 @@ def topics_of(prefix: str) -> dict[str, str]:
         "KAFKA_DISPUTES_TOPIC": f"{prefix}.disputes",
         "KAFKA_PARTITIONS": "2",
     }
-
-
-def deliver(api: httpx.Client, path: str, body: bytes, **headers: str) -> httpx.Response:
-    """As a provider does it: a broker that is slow for half a second is told as 503."""
-    while (answer := send(api, path, body, **headers)).status_code == 503:
-        pass
-    return answer
 
 
 def taken(service: Service, path: str) -> list[tuple[Message, Envelope]]:
@@ -100,7 +93,7 @@ def service(
         service.start()
         with service.client() as first:
             # A broker that has just started gives out its first producer id only after a moment.
-            assert deliver(first, ORDERS, order_webhook()).status_code == 202
+            assert send_as_provider(first, ORDERS, order_webhook()).status_code == 202
         yield service
         assert service.stop() == 0
         assert service.said == ""
@@ -136,7 +129,7 @@ def test_an_orders_webhook_is_in_its_topic_byte_for_byte(
         % ANN.upper().encode()
     )
     before = datetime.now(UTC)
-    answer = deliver(api, ORDERS, body, **{"X-Correlation-ID": "corr-1"})
+    answer = send_as_provider(api, ORDERS, body, **{"X-Correlation-ID": "corr-1"})
     assert answer.status_code == 202
     assert answer.json() == {"outcome": "accepted", "order_id": "ord-bytes", "dispute_id": None}
     assert answer.headers["x-correlation-id"] == "corr-1"
@@ -155,7 +148,7 @@ def test_a_chargeback_is_in_its_own_topic_and_its_dispute_is_known_before_it_exi
     service: Service, api: httpx.Client
 ) -> None:
     body = chargeback_webhook("ord-charged", "closed", 3, "won")
-    answer = deliver(api, CHARGEBACKS, body)
+    answer = send_as_provider(api, CHARGEBACKS, body)
     assert answer.status_code == 202
     assert answer.json() == {
         "outcome": "accepted",
@@ -189,8 +182,8 @@ def test_what_is_taken_is_counted(api: httpx.Client) -> None:
         }
 
     before = counted()
-    deliver(api, ORDERS, order_webhook())
-    deliver(api, CHARGEBACKS, chargeback_webhook())
+    send_as_provider(api, ORDERS, order_webhook())
+    send_as_provider(api, CHARGEBACKS, chargeback_webhook())
     send(api, ORDERS, order_webhook(status="lost"))
     after = counted()
     for name, more in {

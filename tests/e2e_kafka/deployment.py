@@ -14,7 +14,7 @@ import httpx
 
 from tests.e2e.load import Load
 from tests.e2e.service import Service, eventually
-from tests.e2e.wire import send
+from tests.e2e.wire import send_as_provider
 from tests.e2e_kafka.topics import Topics
 
 SETTLE_SECONDS = 120.0
@@ -117,22 +117,10 @@ class Deployment:
 
     def deliver(self, path: str, body: bytes, **headers: str) -> dict[str, Any]:
         """The answer to a webhook that is taken, or in sync mode refused by the state machine."""
-        answer = self.send(path, body, **headers)
+        answer = send_as_provider(self.webhooks, path, body, **headers)
         assert answer.status_code in ((202,) if self._topics else (200, 202, 422)), answer.text
         said: dict[str, Any] = answer.json()
         return said
-
-    def send(self, path: str, body: bytes, **headers: str) -> httpx.Response:
-        """As a provider does: again after a 503, which a broker gets that stands still for longer
-        than an answer may take.
-        """
-
-        def answered() -> httpx.Response | None:
-            answer = send(self.webhooks, path, body, **headers)
-            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
-
-        answer: httpx.Response = eventually(answered, SETTLE_SECONDS)
-        return answer
 
     def load(self, **how: Any) -> Load:
         return Load(self.taking.port, knows_again=self._topics is None, **how)

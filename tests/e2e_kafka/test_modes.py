@@ -15,7 +15,7 @@ from rich.console import Console
 from infra.kafka_server import KafkaServer
 from payment_manager.entrypoints.demo import WIDTH_MAX, run_demo
 from tests.e2e.service import SECRET
-from tests.e2e.wire import CHARGEBACKS, ORDERS, problem_of, send, wrong_fields
+from tests.e2e.wire import CHARGEBACKS, ORDERS, problem_of, send, send_as_provider, wrong_fields
 from tests.e2e_kafka.deployment import Deployment
 from tests.e2e_kafka.topics import Topics
 from tests.webhooks import at, chargeback_webhook, order_webhook
@@ -328,7 +328,7 @@ def test_a_webhooks_correlation_id_is_answered_logged_where_it_is_applied_and_ke
         (CHARGEBACKS, chargeback_webhook(order_id), first),
         (ORDERS, order_webhook(order_id), second),
     ):
-        answer = deployment.send(path, body, **{"X-Correlation-ID": taken})
+        answer = send_as_provider(deployment.webhooks, path, body, **{"X-Correlation-ID": taken})
         assert answer.headers["x-correlation-id"] == taken
         deployment.settled()
         deployment.taking.wait_for_log("request", correlation_id=taken, order_id=order_id)
@@ -362,7 +362,9 @@ def test_an_operators_correlation_id_reaches_the_provider(
 def test_a_strange_correlation_id_is_replaced_by_one_that_is_kept(
     deployment: Deployment, order_id: str, sent: str
 ) -> None:
-    answer = deployment.send(ORDERS, order_webhook(order_id), **{"X-Correlation-ID": sent})
+    answer = send_as_provider(
+        deployment.webhooks, ORDERS, order_webhook(order_id), **{"X-Correlation-ID": sent}
+    )
     made = answer.headers["x-correlation-id"]
     deployment.settled()
     assert made != sent
